@@ -6,8 +6,8 @@
 __all__ = ['COLORS', 'POSITIONS', 'PAGE_STYLE', 'PAGE', 'to_pixels', 'grid_shape', 'make_grid', 'NotebookImage', 'image_to_png',
            'pixels_to_image', 'check_images', 'image_grid', 'labelled_grid', 'interleave_rows', 'comparison_grid',
            'interpolation_strip', 'moving_average', 'new_figure', 'figure_to_png', 'plot_curves', 'numbers_in',
-           'history_panels', 'plot_history', 'results_table', 'png_bytes', 'save_image', 'gif', 'in_notebook',
-           'png_base64', 'LivePlot', 'Section', 'html_report']
+           'history_panels', 'is_noisy', 'plot_history', 'results_table', 'png_bytes', 'save_image', 'gif',
+           'in_notebook', 'png_base64', 'LivePlot', 'Section', 'html_report']
 
 # %% ../nbs/00c_visualization.ipynb #57a1582f
 import base64
@@ -347,7 +347,15 @@ def _rows_of(history) -> tuple[list[dict], list[dict]]:
     epochs = [{**({'step': ends[row['epoch']]} if row.get('epoch') in ends else {}), **row} for row in history.epochs]
     return list(history.steps), epochs
 
-# %% ../nbs/00c_visualization.ipynb #ac2f7c43
+# %% ../nbs/00c_visualization.ipynb #a22a66c9
+def is_noisy(
+    values,  # (T,) numbers
+) -> bool:  # True if smoothing would help
+    "Whether a curve changes direction at more than a tenth of its points. A learning rate does not: its average would only lag behind it."
+    slopes = np.diff(np.asarray(values, dtype=np.float64))
+    return bool((slopes[1:] * slopes[:-1] < 0).sum() > len(slopes) / 10)
+
+# %% ../nbs/00c_visualization.ipynb #0bf5d706
 def plot_history(
     history,  # a History (its .steps and .epochs), or a list of rows
     names: Iterable[str] | None = None,  # e.g. ['loss', 'kl']; None for everything that was measured
@@ -358,15 +366,17 @@ def plot_history(
     "Training and validation curves, one panel per term. Raises `ValueError` for a name that was never measured."
     steps, epochs = _rows_of(history)
     per_step = {name for row in steps for name in numbers_in(row)}
-    epochs = [{k: v for k, v in row.items() if k not in per_step} for row in epochs]
-    panels = history_panels([*steps, *epochs], names)
-    window = max(1, len(steps) // 30) if smooth == 'auto' else smooth
+    rows = [*steps, *({k: v for k, v in row.items() if k not in per_step} for row in epochs)]
+    panels = history_panels(rows, names)
+    window = max(1, len(rows) // 30) if smooth == 'auto' else smooth
+    xlabel = 'step' if any('step' in row for row in rows) else 'epoch'
     figure, axes = (ax.figure, [ax] * len(panels)) if ax is not None else _panel_axes(len(panels))
     for axis, (last, curves) in zip(axes, panels.items()):
-        for marked in (False, True):
-            part = {name: points for name, points in curves.items() if (name not in per_step) == marked}
-            plot_curves(part, 'step' if any('step' in row for row in [*steps, *epochs]) else 'epoch', last, log_y=log_y, ax=axis,
-                        smooth=None if marked else window, marker='o' if marked else None, first_color=len(curves) - len(part) if marked else 0)
+        longest = max(len(x) for x, _ in curves.values())
+        for i, (name, (x, y)) in enumerate(curves.items()):
+            sparse = len(x) <= min(50, longest / 2) or longest <= 30
+            plot_curves({name: (x, y)}, xlabel, last, log_y=log_y, ax=axis, first_color=i,
+                        smooth=window if not sparse and is_noisy(y) else None, marker='o' if sparse else None)
     return figure
 
 # %% ../nbs/00c_visualization.ipynb #218472a9
@@ -528,7 +538,7 @@ code { background: var(--card); padding: .1em .35em; border-radius: 4px; overflo
 footer { margin-top: 3rem; color: var(--soft); font-size: .85em; border-top: 1px solid var(--line); padding-top: .6rem; }
 """
 
-# %% ../nbs/00c_visualization.ipynb #ea9589e8
+# %% ../nbs/00c_visualization.ipynb #1a18b5b5
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -536,7 +546,7 @@ PAGE = """<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{ title }}</title>
 <link rel="icon" href="data:,">
-<style>{{ style }}</style>
+<style>{{ style | safe }}</style>
 </head>
 <body>
 <h1>{{ title }}</h1>
