@@ -355,7 +355,7 @@ def is_noisy(
     slopes = np.diff(np.asarray(values, dtype=np.float64))
     return bool((slopes[1:] * slopes[:-1] < 0).sum() > len(slopes) / 10)
 
-# %% ../nbs/00c_visualization.ipynb #0bf5d706
+# %% ../nbs/00c_visualization.ipynb #0f64b615
 def plot_history(
     history,  # a History (its .steps and .epochs), or a list of rows
     names: Iterable[str] | None = None,  # e.g. ['loss', 'kl']; None for everything that was measured
@@ -366,7 +366,8 @@ def plot_history(
     "Training and validation curves, one panel per term. Raises `ValueError` for a name that was never measured."
     steps, epochs = _rows_of(history)
     per_step = {name for row in steps for name in numbers_in(row)}
-    rows = [*steps, *({k: v for k, v in row.items() if k not in per_step} for row in epochs)]
+    known = per_step | {f'train/{name}' for name in per_step}  # an epoch's mean of what is already drawn step by step
+    rows = [*steps, *({k: v for k, v in row.items() if k in POSITIONS or k not in known} for row in epochs)]
     panels = history_panels(rows, names)
     window = max(1, len(rows) // 30) if smooth == 'auto' else smooth
     xlabel = 'step' if any('step' in row for row in rows) else 'epoch'
@@ -478,7 +479,7 @@ def _live_html(pictures: Mapping) -> str:
                    f'<img alt="{html.escape(name)}" src="{png_base64(picture)}" style="{style}"></figure>'
                    for name, picture in pictures.items())
 
-# %% ../nbs/00c_visualization.ipynb #e8b8e8c1
+# %% ../nbs/00c_visualization.ipynb #30ae4c81
 class LivePlot:
     "Losses and samples, redrawn in place in a notebook; silent under IN_TEST and in plain scripts."
 
@@ -493,22 +494,32 @@ class LivePlot:
         self.names, self.min_seconds, self.columns = names, min_seconds, columns
         self.enabled = in_notebook() if enabled is None else enabled
         self.display, self.handle, self.last = display, None, -math.inf
+        self.history, self.images = None, {}  # what `update` was given last
 
     def update(
         self,
-        history=None,  # History or list of rows; None or empty leaves the curves out
-        images: Mapping[str, torch.Tensor] | None = None,  # name -> (N, C, H, W) in [0, 1]
+        history=None,  # History or list of rows; None keeps the one given before
+        images: Mapping[str, torch.Tensor] | None = None,  # name -> (N, C, H, W) in [0, 1]; None keeps those given before
         force: bool = False,  # draw even if the last time was a moment ago
     ) -> bool:  # True if something was drawn
         "Redraws the picture in its place."
-        if not self.enabled or (not force and time.monotonic() - self.last < self.min_seconds):
+        if not self.enabled:
             return False
-        steps, epochs = _rows_of(history) if history is not None else ([], [])
-        pictures = {'losses': plot_history(history, self.names)} if steps or epochs else {}
-        pictures |= {name: image_grid(batch, self.columns, scale=2) for name, batch in (images or {}).items()}
+        self.history = self.history if history is None else history
+        self.images = self.images if images is None else dict(images)
+        if not force and time.monotonic() - self.last < self.min_seconds:
+            return False
+        steps, epochs = _rows_of(self.history) if self.history is not None else ([], [])
+        pictures = {'losses': plot_history(self.history, self.names)} if steps or epochs else {}
+        pictures |= {name: image_grid(batch, self.columns, scale=2) for name, batch in self.images.items()}
         self._show(_live_html(pictures))
         self.last = time.monotonic()
         return True
+
+    def close(self):
+        "Draws the last state once more, with whatever `min_seconds` kept back; the picture stays. Returns nothing."
+        if self.handle is not None:
+            self.update(force=True)
 
     def _show(self, page: str):
         "Displays the page, or replaces the one displayed before."
