@@ -1,0 +1,275 @@
+"""Every figure the course quotes about its own speed and size, from one run: `python benchmarks/run.py`.
+
+Contenders are timed in turn, round by round (A B C, A B C, ...), and compared round by round, so that a machine that slows down slows
+all of them. Ratios are written to results/benchmarks.json, which the chapter on experiments shows as a table. Run it on an idle
+machine, with `pip install -r benchmarks/requirements.txt` beside the library's own requirements.
+"""
+import argparse
+import contextlib
+import copy
+import gzip
+import logging
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import torch
+
+from lgm_nbdev.data import BatchLoader, ImageStore, get_splits, write_json
+from lgm_nbdev.experiments import machine, versions
+from lgm_nbdev.training import TrainerConfig, has_native_bfloat16, seeded
+from lgm_nbdev.vae import VAETrainer, build_vae, kl_loss_gauss, vae_config
+
+ROOT = Path(__file__).resolve().parent.parent
+DEBIAN = Path('/usr/share/datasets/fashion-mnist')
+BATCH, LEARNING_RATE = 128, 1e-3
+
+
+@contextlib.contextmanager
+def quiet():
+    "Progress bars are drawn as in a terminal, but to nowhere."
+    with open(os.devnull, 'w') as sink, contextlib.redirect_stderr(sink), contextlib.redirect_stdout(sink): yield
+
+
+def timed(work) -> float:
+    "Seconds that `work()` takes."
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def rounds(contenders: dict, n: int) -> dict[str, list[float]]:
+    "Items per second of every contender in each of `n` rounds, after one round that is not counted."
+    rates = {name: [] for name in contenders}
+    for i in range(n + 1):
+        for name, work in contenders.items():
+            items, seconds = work()
+            if i: rates[name].append(items / seconds)
+    return rates
+
+
+def compare(rates: dict, a: str, b: str, target: str = '') -> dict:
+    "Median over rounds of the ratio a / b, with the smallest and the largest, and what it should be."
+    pairs = [x / y for x, y in zip(rates[a], rates[b])]
+    return dict(median=statistics.median(pairs), low=min(pairs), high=max(pairs), rounds=len(pairs), unit='ratio', target=target)
+
+
+def figure(value: float, unit: str, target: str = '') -> dict:
+    "One measured value."
+    return dict(median=value, unit=unit, target=target)
+
+
+# ---------------------------------------------------------------- batches
+def torchvision_fashion(root: Path):
+    "torchvision's own dataset over the same files."
+    from torchvision.datasets import FashionMNIST
+    from torchvision.transforms import ToTensor
+    raw = root / 'FashionMNIST' / 'raw'
+    raw.mkdir(parents=True)
+    for file in DEBIAN.glob('*.gz'):
+        with gzip.open(file) as packed, open(raw / file.stem, 'wb') as plain: shutil.copyfileobj(packed, plain)
+    return FashionMNIST(root, train=True, transform=ToTensor())
+
+
+def bench_batches(n: int) -> dict:
+    "Images per second of our loader and of torchvision's dataset with two worker processes, once the tensors were found equal."
+    with tempfile.TemporaryDirectory() as folder:
+        theirs = torchvision_fashion(Path(folder))
+        store = ImageStore(theirs.data[:, None], theirs.targets, tuple(theirs.classes), name='fashion', split='train')
+        ours = BatchLoader(store, BATCH, seed=0)
+        batch = next(iter(ours))
+        assert torch.equal(batch.x, torch.stack([theirs[int(i)][0] for i in batch.index])), 'the tensors differ'
+        loader = torch.utils.data.DataLoader(theirs, BATCH, shuffle=True, num_workers=2, persistent_workers=True)
+        walk = {'ours': lambda: sum(len(b.x) for b in ours), 'torchvision': lambda: sum(len(x) for x, _ in loader)}
+        rates = rounds({name: (lambda work=work: (len(store), timed(work))) for name, work in walk.items()}, n)
+    return {'batches of Fashion-MNIST: ours / torchvision + DataLoader(num_workers=2)': compare(rates, 'ours', 'torchvision', 'at least 10')}
+
+
+# ---------------------------------------------------------------- training
+def bare_loop(model, images, dtype):
+    "One epoch of the plainest loop there is: same tensors, model, loss, optimizer and precision; no history, average or bar."
+    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
+
+    def epoch():
+        model.train()
+        for x in images.split(BATCH):
+            optimizer.zero_grad(set_to_none=True)
+            with torch.autocast('cpu', torch.bfloat16, enabled=dtype == torch.bfloat16):
+                mu, log_var = model.encoding_parameters(x)
+                params = model.decode(mu + torch.exp(0.5 * log_var) * torch.randn_like(mu))
+            loss = (kl_loss_gauss(mu.float(), log_var.float()) - model.likelihood.log_prob(x, params.float())).mean()
+            loss.backward()
+            optimizer.step()
+    return lambda: (len(images), timed(epoch))
+
+
+def our_trainer(model, store, precision, out):
+    "One epoch of the course's trainer with all it does: history on disk, average of the weights, progress bar."
+    config = TrainerConfig(epochs=1000, lr=LEARNING_RATE, precision=precision, ema_decay=0.999, checkpoint_every_epochs=None, eval_every=None)
+    trainer = VAETrainer(model, BatchLoader(store, BATCH), config=config, out=out)
+
+    def work():
+        with quiet(): seconds = timed(lambda: trainer.train_model(epochs=trainer.epoch + 1))
+        return len(store), seconds
+    return work
+
+
+def pythae_trainer(model, images, out):
+    "One epoch of pythae's trainer on the same two networks."
+    from pythae.data.datasets import BaseDataset
+    from pythae.models import VAE, VAEConfig
+    from pythae.models.base.base_utils import ModelOutput
+    from pythae.models.nn import BaseDecoder, BaseEncoder
+    from pythae.trainers import BaseTrainer, BaseTrainerConfig
+    logging.getLogger('pythae').setLevel(logging.ERROR)
+
+    class Encoder(BaseEncoder):
+        def __init__(self):
+            super().__init__()
+            self.net = model.encoder
+
+        def forward(self, x):
+            mu, log_var = self.net(x).chunk(2, 1)
+            return ModelOutput(embedding=mu, log_covariance=log_var)
+
+    class Decoder(BaseDecoder):
+        def __init__(self):
+            super().__init__()
+            self.net = model.decoder
+
+        def forward(self, z): return ModelOutput(reconstruction=self.net(z))
+
+    rival = VAE(VAEConfig(input_dim=tuple(images.shape[1:]), latent_dim=model.latent_dim, reconstruction_loss='mse'), Encoder(), Decoder())
+    settings = BaseTrainerConfig(output_dir=str(out), num_epochs=1, per_device_train_batch_size=BATCH, learning_rate=LEARNING_RATE, no_cuda=True)
+    trainer = BaseTrainer(rival, BaseDataset(images, torch.zeros(len(images))), training_config=settings)
+    trainer.prepare_training()
+
+    def work():
+        with quiet(): seconds = timed(lambda: trainer.train_step(1))
+        return len(images), seconds
+    return work
+
+
+def lightning_trainer(model, images, precision):
+    "One epoch of Lightning's trainer on the same model and loss, with its progress bar and its log of the loss."
+    import lightning as L
+    logging.getLogger('lightning.pytorch').setLevel(logging.ERROR)
+
+    class Module(L.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = model
+
+        def training_step(self, batch, i):
+            mu, log_var = model.encoding_parameters(batch[0])
+            params = model.decode(mu + torch.exp(0.5 * log_var) * torch.randn_like(mu))
+            loss = (kl_loss_gauss(mu.float(), log_var.float()) - model.likelihood.log_prob(batch[0], params.float())).mean()
+            self.log('loss', loss, prog_bar=True)
+            return loss
+
+        def configure_optimizers(self): return torch.optim.Adam(self.parameters(), lr=LEARNING_RATE, fused=True)
+        def on_train_epoch_start(self): self.start = time.perf_counter()
+        def on_train_epoch_end(self): self.seconds = time.perf_counter() - self.start
+
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(images), BATCH, shuffle=True)
+    module = Module()
+
+    def work():
+        with quiet(), warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            L.Trainer(max_epochs=1, accelerator='cpu', precision=precision, logger=False, enable_checkpointing=False,
+                      enable_model_summary=False).fit(module, loader)
+        return len(images), module.seconds
+    return work
+
+
+def bench_training(n: int, images_per_round: int) -> dict:
+    "The course's trainer against a bare loop, pythae and Lightning: same initial weights, images and batch size."
+    store = get_splits('fashion').train.subset(torch.arange(images_per_round))
+    images = store.floats()
+    with seeded(0): model = build_vae(vae_config(image_shape=(1, 28, 28)))
+    fresh = lambda: copy.deepcopy(model)
+    native = has_native_bfloat16('cpu')
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        contenders = {
+            'bare float32': bare_loop(fresh(), images, torch.float32),
+            'ours float32': our_trainer(fresh(), store, 'float32', folder / 'float32'),
+            'ours auto': our_trainer(fresh(), store, 'auto', folder / 'auto'),
+            'pythae': pythae_trainer(fresh(), images, folder / 'pythae'),
+            'lightning float32': lightning_trainer(fresh(), images, '32-true'),
+        }
+        if native:
+            contenders |= {'bare bfloat16': bare_loop(fresh(), images, torch.bfloat16),
+                           'lightning bfloat16': lightning_trainer(fresh(), images, 'bf16-mixed')}
+        rates = rounds(contenders, n)
+    pairs = [('ours float32', 'bare float32', 'at least 0.95'), ('ours float32', 'pythae', 'at least 1'), ('ours float32', 'lightning float32', 'at least 1')]
+    if native:
+        pairs += [('ours auto', 'bare bfloat16', 'at least 0.95'), ('ours auto', 'pythae', 'at least 1.3'), ('ours auto', 'lightning float32', 'at least 1.6'),
+                  ('ours auto', 'lightning bfloat16', 'at least 1'), ('bare bfloat16', 'bare float32', '')]
+    return {f'VAE training: {a} / {b}': compare(rates, a, b, target) for a, b, target in pairs}
+
+
+def bench_precision(seeds: int, steps: int) -> dict:
+    "Whether the final loss in bfloat16 lies within the spread over seeds of float32."
+    splits = get_splits('fashion')
+    final = {}
+    for precision in ('float32', 'bfloat16'):
+        for seed in range(seeds):
+            with seeded(seed): model = build_vae(vae_config(image_shape=(1, 28, 28)))
+            config = TrainerConfig(max_steps=steps, lr=LEARNING_RATE, precision=precision, seed=seed, progress=False, eval_every=None)
+            trainer = VAETrainer(model, BatchLoader(splits.train, BATCH, seed=seed), BatchLoader(splits.validation, 500, shuffle=False), config=config)
+            trainer.train_model()
+            final.setdefault(precision, []).append(trainer.evaluate()['loss'])
+    means = {precision: statistics.mean(values) for precision, values in final.items()}
+    spread = statistics.stdev(final['float32'])
+    return {f'final validation loss after {steps} steps, bfloat16 - float32, in standard deviations over {seeds} seeds of float32':
+            figure((means['bfloat16'] - means['float32']) / spread, 'standard deviations', 'within 2')}
+
+
+# ---------------------------------------------------------------- memory and imports
+def python(code: str) -> str:
+    "What a fresh interpreter prints for `code`."
+    return subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True, cwd=ROOT).stdout.strip()
+
+
+def bench_memory() -> dict:
+    "Largest resident size of a process that loads full Fashion-MNIST and walks once through it."
+    code = ('import resource; from lgm_nbdev.data import get_datasets_and_loaders as g; _, loaders = g("fashion", 128)\n'
+            'for batch in loaders["train"]: pass\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)')
+    return {'peak memory, full Fashion-MNIST and one epoch of batches': figure(int(python(code)) / 1024**2, 'GB', 'under 2.5')}
+
+
+def bench_import(n: int) -> dict:
+    "What `import lgm_nbdev.layers` adds to `import torch`."
+    code = 'import time, torch; t = time.perf_counter(); import lgm_nbdev.layers; print(time.perf_counter() - t)'
+    return {'import lgm_nbdev.layers after import torch': figure(statistics.median(float(python(code)) for _ in range(n)), 's', 'under 0.1')}
+
+
+def main(argv=None):
+    "Runs the benchmarks and writes their table."
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('--rounds', type=int, default=7, help='rounds that count')
+    parser.add_argument('--images', type=int, default=12800, help='images per round and contender of training')
+    parser.add_argument('--seeds', type=int, default=3)
+    parser.add_argument('--steps', type=int, default=400, help='steps of the comparison of precisions')
+    parser.add_argument('--out', type=Path, default=ROOT / 'results' / 'benchmarks.json')
+    args = parser.parse_args(argv)
+    rows = {}
+    for bench in (lambda: bench_import(args.rounds), bench_memory, lambda: bench_batches(args.rounds), lambda: bench_training(args.rounds, args.images),
+                  lambda: bench_precision(args.seeds, args.steps)):
+        for name, row in bench().items():
+            rows[name] = row
+            print(f"{name}: {row['median']:.3g} {row['unit']} (target: {row['target'] or 'none'})", flush=True)
+    write_json(args.out, {'rows': rows, 'machine': machine(), 'versions': versions(), 'threads': torch.get_num_threads(),
+                          'settings': {k: v for k, v in vars(args).items() if k != 'out'}})
+
+
+if __name__ == '__main__':
+    main()
