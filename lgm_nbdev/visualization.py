@@ -61,7 +61,7 @@ def make_grid(
     grid = grid.reshape(channels, rows * (height + pad), columns * (width + pad))
     return F.pad(grid, (0, pad, 0, pad), value=background)
 
-# %% ../nbs/00c_visualization.ipynb #aafab125
+# %% ../nbs/00c_visualization.ipynb #d0b71749
 class NotebookImage(Image.Image):
     "A `PIL.Image.Image` that shows itself in a notebook as one small PNG."
 
@@ -70,6 +70,7 @@ class NotebookImage(Image.Image):
         image: Image.Image,  # the image to wrap; its pixels are shared
     ):
         super().__init__()
+        image.load()  # an opened file is read at last
         self.__dict__.update(image.__dict__)
 
     def __repr__(self) -> str:
