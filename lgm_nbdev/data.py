@@ -37,15 +37,21 @@ from tqdm import tqdm
 
 # %% auto #0
 __all__ = ['UNIT', 'SIGNED', 'SPLIT_SEED', 'DEBIAN_FOLDER', 'FASHION_HOW', 'FASHION_CLASSES', 'IDX_NAMES', 'SUBSET_SIZES',
-           'FASHION_SUBSET_SHA256', 'TRANSFORMS', 'DATASETS', 'RangeError', 'DataError', 'ValueRange', 'check_range',
-           'range_from_config', 'to_unit_images', 'disk_error', 'atomic_path', 'write_json', 'read_json',
-           'resolve_device', 'Store', 'ImageStore', 'check_store', 'VectorStore', 'stratified_holdout', 'Splits',
-           'split_store', 'limit_splits', 'read_bytes', 'parse_idx', 'find_idx_files', 'idx_stores', 'data_root',
-           'notice', 'download_dataset', 'read_fashion', 'make_fashion_subset', 'read_fashion_subset', 'read_digits',
-           'Transform', 'Flip', 'PadTransform', 'standardize', 'unstandardize', 'Normalize', 'binarize', 'Binarize',
-           'dequantize', 'quantize', 'UniformDequantize', 'logit', 'logit_log_abs_det', 'LogitRange', 'ToLogit',
-           'FromLogit', 'Compose', 'transform_from_config', 'derive_seed', 'Batch', 'BatchLoader', 'store_to',
-           'loader_order', 'make_batches', 'TensorLoader', 'get_splits', 'get_datasets_and_loaders']
+           'FASHION_SUBSET_SHA256', 'TRANSFORMS', 'EMNIST_VARIANTS', 'IMAGE_SUFFIXES', 'TEST_SHARE', 'VALIDATION_SHARE',
+           'DATASETS', 'RangeError', 'DataError', 'ValueRange', 'check_range', 'range_from_config', 'to_unit_images',
+           'disk_error', 'atomic_path', 'write_json', 'read_json', 'resolve_device', 'Store', 'ImageStore',
+           'check_store', 'VectorStore', 'stratified_holdout', 'Splits', 'split_store', 'limit_splits', 'read_bytes',
+           'parse_idx', 'find_idx_files', 'idx_stores', 'data_root', 'notice', 'download_dataset', 'read_fashion',
+           'make_fashion_subset', 'read_fashion_subset', 'read_digits', 'Transform', 'Flip', 'PadTransform',
+           'standardize', 'unstandardize', 'Normalize', 'binarize', 'Binarize', 'dequantize', 'quantize',
+           'UniformDequantize', 'logit', 'logit_log_abs_det', 'LogitRange', 'ToLogit', 'FromLogit', 'Compose',
+           'transform_from_config', 'derive_seed', 'Batch', 'BatchLoader', 'store_to', 'loader_order', 'make_batches',
+           'TensorLoader', 'read_mnist', 'emnist_files', 'read_emnist', 'check_files', 'unpack', 'read_cifar',
+           'read_cifar100', 'read_svhn', 'map_stl10', 'read_stl10', 'FolderSource', 'ZipSource', 'centre_crop',
+           'decode_image', 'DecodeJob', 'first_shape', 'decode_chunk', 'one_at_a_time', 'sha256_of', 'read_journal',
+           'write_chunks', 'finish_cache', 'open_cache', 'decoded_images', 'hash_partition', 'image_splits',
+           'with_rows', 'read_folder', 'read_flickr', 'read_celeba_lists', 'read_celeba', 'get_splits',
+           'get_datasets_and_loaders']
 
 # %% ../nbs/00a_data.ipynb #63afe17c
 class RangeError(ValueError):
@@ -170,19 +176,20 @@ def to_unit_images(
     outside = (unit < -1e-6) | (unit > 1 + 1e-6)  # an overshoot of one rounding error is not worth reporting
     return unit.clamp(0, 1), outside.double().mean().item() if unit.numel() else 0.
 
-# %% ../nbs/00a_data.ipynb #8492ed19
+# %% ../nbs/00a_data.ipynb #eb504d9b
 def disk_error(
     error: OSError,  # what the system said
     path: Path,  # the file that was to be written
+    kept: str | None = None,  # what is still there; None means the earlier file of that name
 ) -> OSError:
-    "An `OSError` of the same number as `error`, with a paragraph that says what was lost (nothing) and what to do."
+    "An `OSError` of the same number as `error`, with a paragraph that says what is still there and what to do."
     hints = {errno.ENOSPC: 'The disk is full: free some space or choose another folder.',
              errno.EDQUOT: 'Your disk quota is used up: free some space or choose another folder.',
              errno.EROFS: 'The file system is read-only: choose another folder.',
              errno.EACCES: 'You may not write there: choose another folder or change its permissions.'}
     path = Path(path)
-    earlier = 'The earlier file of that name is intact.' if path.exists() else 'No half-written file was left behind.'
-    return OSError(error.errno or errno.EIO, f'Could not write {path.name} in {path.parent}: {error.strerror or error}. {earlier} '
+    kept = kept or ('The earlier file of that name is intact.' if path.exists() else 'No half-written file was left behind.')
+    return OSError(error.errno or errno.EIO, f'Could not write {path.name} in {path.parent}: {error.strerror or error}. {kept} '
                    + hints.get(error.errno, 'Check the folder and the disk, then run the same command again.'))
 
 # %% ../nbs/00a_data.ipynb #5cc258f7
@@ -1072,11 +1079,661 @@ class TensorLoader(BatchLoader):
     ):
         super().__init__(VectorStore(x, y, name='vectors'), batch_size, **options)
 
-# %% ../nbs/00a_data.ipynb #d652b50a
+# %% ../nbs/00a_data.ipynb #833ba520
+def read_mnist(
+    root: str | Path | None = None,  # folder that holds the four files, or MNIST/raw
+    download: bool = False,  # True downloads what is missing, through torchvision
+    dataset_class: type | None = None,  # torchvision class used to download; None means MNIST
+) -> Splits:
+    "MNIST, 50,000 / 10,000 / 10,000 grey digits of 28x28. Raises `FileNotFoundError`, `DataError`, `ConnectionError`."
+    how = "Call get_splits('mnist', download=True), or put the four idx files (gzipped or not) into the folder given as root."
+    home = data_root(root)
+    folders = [home, home/'mnist', home/'MNIST'/'raw']
+    if download and not find_idx_files(folders, IDX_NAMES, how):
+        import torchvision
+        download_dataset(dataset_class or torchvision.datasets.MNIST, home, how)
+    paths = find_idx_files(folders, IDX_NAMES, how)
+    if paths is None:
+        raise FileNotFoundError(f'mnist: {IDX_NAMES[0]} is not in {home}. {how}')
+    arrays = [parse_idx(read_bytes(p, how), 1 if 'labels' in p.name else 3, p.name, how) for p in paths]
+    return idx_stores('mnist', arrays, tuple('0123456789'), 'MNIST idx files')
+
+# %% ../nbs/00a_data.ipynb #d5bcc5f9
+EMNIST_VARIANTS = {'balanced': 47, 'byclass': 62, 'bymerge': 47, 'letters': 26, 'digits': 10, 'mnist': 10}  # number of classes
+
+
+def emnist_files(
+    home: Path,  # folder to look in
+    names: Sequence[str],  # the four files of one variant, without .gz
+    how: str,  # how to get them, for error messages
+) -> list[bytes] | None:  # their content; None if they are not here
+    "The idx files of EMNIST, loose in a folder or inside the one zip that it is published as."
+    folders = [home, home/'emnist', home/'EMNIST'/'raw']
+    if paths := find_idx_files(folders, names, how):
+        return [read_bytes(path, how) for path in paths]
+    archive = next((f/n for f in folders for n in ('gzip.zip', 'emnist.zip') if (f/n).is_file()), None)
+    if archive is None:
+        return None
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            members = {Path(m).name: m for m in opened.namelist()}
+            return [gzip.decompress(opened.read(members[f'{name}.gz'])) for name in names]
+    except (zipfile.BadZipFile, KeyError, EOFError, OSError, zlib.error) as error:
+        raise DataError(f'{archive.name} is damaged or incomplete ({error}): delete it and get it again. {how}') from error
+
+# %% ../nbs/00a_data.ipynb #424557c2
+def read_emnist(
+    root: str | Path | None = None,  # folder that holds gzip.zip or its files, or EMNIST/raw
+    download: bool = False,  # True downloads what is missing, through torchvision
+    variant: str = 'balanced',  # one of EMNIST_VARIANTS; balanced is 94,000 / 18,800 / 18,800
+    dataset_class: type | None = None,  # torchvision class used to download; None means EMNIST
+) -> Splits:
+    "EMNIST (Cohen et al., 2017), upright grey letters and digits of 28x28. Raises `ValueError` for an unknown variant."
+    from torchvision.datasets import EMNIST
+    if variant not in EMNIST_VARIANTS:
+        raise ValueError(f'emnist has no variant {variant!r}. There are: {", ".join(EMNIST_VARIANTS)}.')
+    how = "Call get_splits('emnist', download=True), or put gzip.zip of EMNIST into the folder given as root."
+    home = data_root(root)
+    names = [f'emnist-{variant}-{part}-{kind}-ubyte' for part in ('train', 'test') for kind in ('images-idx3', 'labels-idx1')]
+    contents = emnist_files(home, names, how)
+    if contents is None and download:
+        download_dataset(dataset_class or EMNIST, home, how, split=variant)
+        contents = emnist_files(home, names, how)
+    if contents is None:
+        raise FileNotFoundError(f'emnist: neither gzip.zip nor {names[0]} is in {home}. {how}')
+    arrays = [parse_idx(data, 1 if 'labels' in name else 3, name, how) for data, name in zip(contents, names)]
+    arrays = [a.transpose(0, 2, 1) if a.ndim == 3 else a - (variant == 'letters') for a in arrays]
+    class_names = [c for c in EMNIST.classes_split_dict[variant] if c != 'N/A']
+    return idx_stores('emnist', arrays, class_names, f'EMNIST idx files, {variant}')
+
+# %% ../nbs/00a_data.ipynb #6643d519
+def check_files(
+    folder: Path,  # where the files are
+    checksums: dict[str, str],  # md5 of each file, by name
+    how: str,  # how to get good ones, for error messages
+):
+    "Raises `FileNotFoundError` or `DataError` naming the first file that is missing or not the published one. Opens none of them otherwise."
+    for name, md5 in checksums.items():
+        path = folder/name
+        if not path.is_file():
+            raise FileNotFoundError(f'{name} is not in {folder}. {how}')
+        with open(path, 'rb') as file:
+            found = hashlib.file_digest(file, 'md5').hexdigest()
+        if found != md5:
+            raise DataError(f'{name} is not the published file: its md5 is {found}, not {md5}. It was cut short, or changed, and will not be opened, '
+                            f'because its format could run code. Delete it and get it again. {how}')
+
+
+def unpack(
+    archive: Path,  # a tar.gz
+    md5: str,  # its checksum
+    how: str,  # how to get a good one, for error messages
+):
+    "Unpacks `archive` beside itself if it is there, after its checksum was found to be right."
+    if archive.is_file():
+        check_files(archive.parent, {archive.name: md5}, how)
+        from torchvision.datasets.utils import extract_archive
+        extract_archive(str(archive), str(archive.parent))
+
+# %% ../nbs/00a_data.ipynb #1ac3aeb7
+def read_cifar(
+    root: str | Path | None = None,  # folder that holds the tar.gz or what was in it
+    download: bool = False,  # True downloads what is missing, through torchvision
+    dataset_class: type | None = None,  # torchvision class with addresses and checksums; None means CIFAR10
+) -> Splits:
+    "CIFAR (Krizhevsky, 2009), 45,000 / 5,000 / 10,000 colour images of 32x32. Raises `FileNotFoundError`, `DataError`, `ConnectionError`."
+    from torchvision.datasets import CIFAR10
+    cls, home = dataset_class or CIFAR10, data_root(root)
+    name = 'cifar100' if '100' in cls.base_folder else 'cifar10'
+    how = f"Call get_splits('{name}', download=True), or put {cls.filename} into the folder given as root."
+    checksums = {n: m for n, m in [*cls.train_list, *cls.test_list, (cls.meta['filename'], cls.meta['md5'])]}
+    folder = home/cls.base_folder
+    if not folder.is_dir():
+        unpack(home/cls.filename, cls.tgz_md5, how)
+    if download and not all((folder/n).is_file() for n in checksums):
+        download_dataset(cls, home, how)
+    check_files(folder, checksums, how)
+    stores = []
+    for split in ('train', 'test'):
+        part = cls(home, train=split == 'train')
+        images = torch.from_numpy(np.ascontiguousarray(part.data.transpose(0, 3, 1, 2)))
+        stores.append(ImageStore(images, torch.tensor(part.targets), tuple(part.classes), name=name, split=split, source=cls.filename))
+    return split_store(*stores, validation_share=0.1)
+
+
+def read_cifar100(root: str | Path | None = None, download: bool = False, dataset_class: type | None = None) -> Splits:
+    "CIFAR-100 with its 100 fine classes, 45,000 / 5,000 / 10,000: see `read_cifar`."
+    from torchvision.datasets import CIFAR100
+    return read_cifar(root, download, dataset_class or CIFAR100)
+
+# %% ../nbs/00a_data.ipynb #c9f646bf
+def read_svhn(
+    root: str | Path | None = None,  # folder that holds train_32x32.mat and test_32x32.mat
+    download: bool = False,  # True downloads what is missing, through torchvision
+    dataset_class: type | None = None,  # torchvision class with addresses and checksums; None means SVHN
+) -> Splits:
+    "Street View House Numbers (Netzer et al., 2011), 65,931 / 7,326 / 26,032 colour digits of 32x32; label 10 of the files is digit 0."
+    from torchvision.datasets import SVHN
+    cls, home = dataset_class or SVHN, data_root(root)
+    home = next((f for f in (home, home/'svhn', home/'SVHN') if (f/cls.split_list['train'][1]).is_file()), home)
+    how = "Call get_splits('svhn', download=True), or put train_32x32.mat and test_32x32.mat into the folder given as root."
+    checksums = {cls.split_list[split][1]: cls.split_list[split][2] for split in ('train', 'test')}
+    for split in ('train', 'test'):
+        if download and not (home/cls.split_list[split][1]).is_file():
+            download_dataset(cls, home, how, split=split)
+    check_files(home, checksums, how)
+    stores = []
+    for split in ('train', 'test'):
+        part = cls(home, split=split)
+        stores.append(ImageStore(torch.from_numpy(np.ascontiguousarray(part.data)), torch.from_numpy(part.labels.astype(np.int64)),
+                                 tuple('0123456789'), name='svhn', split=split, source='SVHN .mat files'))
+    return split_store(*stores, validation_share=0.1)
+
+# %% ../nbs/00a_data.ipynb #a51c615a
+def map_stl10(
+    path: Path,  # a .bin file of 96x96 colour images
+    how: str,  # how to get a good one, for error messages
+) -> torch.Tensor:  # (N, 3, 96, 96) uint8, memory-mapped, rows and columns swapped without a copy
+    "The images in an STL-10 file. Raises `FileNotFoundError`, or `DataError` if it is not a whole number of images."
+    if not path.is_file():
+        raise FileNotFoundError(f'{path.name} is not in {path.parent}. {how}')
+    n, rest = divmod(path.stat().st_size, 3 * 96 * 96)
+    if rest or not n:
+        raise DataError(f'{path.name} has {path.stat().st_size} bytes, which is not a whole number of 96x96 colour images: it was cut short. {how}')
+    return torch.from_numpy(np.memmap(path, np.uint8, 'c', shape=(n, 3, 96, 96))).transpose(2, 3)
+
+# %% ../nbs/00a_data.ipynb #bb17fa50
+def read_stl10(
+    root: str | Path | None = None,  # folder that holds stl10_binary or stl10_binary.tar.gz
+    download: bool = False,  # True downloads what is missing, through torchvision
+    unlabeled: bool = False,  # True: train on the 100,000 unlabelled images instead of the 4,500 labelled ones
+    dataset_class: type | None = None,  # torchvision class with addresses and checksums; None means STL10
+) -> Splits:
+    "STL-10 (Coates et al., 2011), 4,500 / 500 / 8,000 colour images of 96x96, memory-mapped. Raises `FileNotFoundError`, `DataError`."
+    from torchvision.datasets import STL10
+    cls, home = dataset_class or STL10, data_root(root)
+    how = "Call get_splits('stl10', download=True), or put stl10_binary.tar.gz into the folder given as root."
+    folder = home/cls.base_folder
+    if not folder.is_dir():
+        unpack(home/cls.filename, cls.tgz_md5, how)
+    if download and not folder.is_dir():
+        download_dataset(cls, home, how)
+    names = folder/cls.class_names_file
+    class_names = tuple(read_bytes(names, how).decode().split()) if names.is_file() else None
+
+    def store(split):
+        labels = np.frombuffer(read_bytes(folder/f'{split}_y.bin', how), np.uint8).astype(np.int64) - 1   # 1 to 10 in the file
+        return ImageStore(map_stl10(folder/f'{split}_X.bin', how), torch.from_numpy(labels), class_names, name='stl10', split=split,
+                          source='STL-10 .bin files', memory_mapped=True)
+    splits = split_store(store('train'), store('test'), validation_share=0.1)
+    if unlabeled:
+        images = map_stl10(folder/'unlabeled_X.bin', how)
+        splits = splits._replace(train=replace(splits.train, images=images, labels=None, memory_mapped=True))
+    return splits
+
+# %% ../nbs/00a_data.ipynb #e84c860b
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp')
+
+
+class FolderSource:
+    "The images below a folder, however deep; sorted by name, hidden files left out."
+    def __init__(self, path: str | Path):
+        self.path = Path(path).expanduser()
+        if not self.path.is_dir():
+            raise FileNotFoundError(f'There is no folder {self.path}. Give an existing one: folder:PATH.')
+        paths = {p.relative_to(self.path).as_posix(): p for p in self.path.rglob('*') if p.suffix.lower() in IMAGE_SUFFIXES}
+        self.stamps = {name: [p.stat().st_size, p.stat().st_mtime_ns] for name, p in sorted(paths.items())
+                       if p.is_file() and not any(part.startswith('.') for part in name.split('/'))}
+
+    def read(self, name: str) -> bytes:
+        "The content of one file."
+        return (self.path/name).read_bytes()
+
+
+class ZipSource:
+    "The images in a zip archive, sorted by name. Raises `DataError` if the archive is damaged."
+    def __init__(self, path: str | Path, how: str = ''):
+        try:
+            self.zip = zipfile.ZipFile(path)
+        except zipfile.BadZipFile as error:
+            raise DataError(f'{Path(path).name} is not a whole zip archive ({error}): delete it and get it again. {how}') from error
+        self.stamps = {i.filename: [i.file_size, i.CRC] for i in sorted(self.zip.infolist(), key=lambda i: i.filename)
+                       if i.filename.lower().endswith(IMAGE_SUFFIXES)}
+
+    def read(self, name: str) -> bytes:
+        "The content of one member; its CRC is checked."
+        return self.zip.read(name)
+
+# %% ../nbs/00a_data.ipynb #9d312e2d
+def centre_crop(
+    image: 'PIL.Image.Image',  # any image
+    crop: int | None,  # side of the square; None means the largest that fits
+) -> 'PIL.Image.Image':
+    "The square in the middle of `image`. Raises `DataError` if the image is smaller than `crop`."
+    w, h = image.size
+    side = crop or min(w, h)
+    if side > min(w, h):
+        raise DataError(f'it is {w}x{h}, too small for a crop of {side}x{side}; take a smaller crop')
+    left, top = (w - side) // 2, (h - side) // 2
+    return image.crop((left, top, left + side, top + side))
+
+
+def decode_image(
+    data: bytes,  # a jpeg, png or webp
+    size: int | None,  # height and width wanted; None keeps the image as it is
+    mode: str | None,  # 'L' or 'RGB' converts; None keeps the mode, which must be one of these two
+    crop: int | None = None,  # side of the centred square that is cut out first, if there is a size
+) -> np.ndarray:  # (C, H, W) uint8
+    "One image, upright, cropped and resized with anti-aliasing. Raises `DataError` if it is corrupt or of another mode."
+    from PIL import Image, ImageOps
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            image = ImageOps.exif_transpose(opened)
+            image.load()
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError) as error:
+        raise DataError(f'it is corrupt ({str(error).replace("<_io.BytesIO object at ", "<").split("<")[0].strip() or type(error).__name__})') from error
+    if mode is None and image.mode not in ('L', 'RGB'):
+        raise DataError(f"it has the mode {image.mode}; pass mode='RGB' or mode='L' to convert all images")
+    if mode is not None and image.has_transparency_data:
+        image = image.convert('RGBA')
+        image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image)
+    image = image if mode is None or image.mode == mode else image.convert(mode)
+    if size is not None:
+        image = centre_crop(image, crop).resize((size, size), Image.Resampling.BICUBIC)
+    array = np.array(image, np.uint8)
+    return np.ascontiguousarray(array[None] if array.ndim == 2 else array.transpose(2, 0, 1))
+
+# %% ../nbs/00a_data.ipynb #e99a032a
+@dataclass(frozen=True)
+class DecodeJob:
+    "What shall be decoded and how."
+    source: FolderSource | ZipSource  # where the images come from
+    names: tuple  # of the images, in the order of the cache
+    size: int | None = None  # height and width; None keeps the images' own, which must agree
+    mode: str | None = None  # 'L', 'RGB', or None for the images' own
+    crop: int | None = None  # side of the centred square cut out before resizing
+    on_error: str = 'raise'  # 'raise' or 'skip' corrupt images
+    chunk: int = 512  # images per line of the journal
+
+    def __post_init__(self):
+        if self.on_error not in ('raise', 'skip'):
+            raise ValueError(f"on_error={self.on_error!r}: give 'raise' or 'skip'.")
+        if self.mode not in (None, 'L', 'RGB'):
+            raise ValueError(f"mode={self.mode!r}: give 'L' for grey, 'RGB' for colour, or None for what the images are.")
+        for name in ('size', 'crop'):
+            value = getattr(self, name)
+            if value is not None and (int(value) != value or value < 1):
+                raise ValueError(f'{name}={value}: give a whole number of pixels, 1 or more, or None.')
+
+    def key(self) -> str:
+        "A hash of everything that decides the bytes in the cache."
+        options = {f.name: getattr(self, f.name) for f in fields(self)[2:]}
+        listing = {'version': 1, 'options': options, 'files': [[n, *self.source.stamps[n]] for n in self.names]}
+        return hashlib.sha256(json.dumps(listing, sort_keys=True).encode()).hexdigest()[:20]
+
+    def decode(self, name: str) -> np.ndarray:
+        "(C, H, W) uint8, or `DataError` naming the image."
+        try:
+            return decode_image(self.source.read(name), self.size, self.mode, self.crop)
+        except (DataError, OSError, zipfile.BadZipFile, zlib.error) as error:
+            raise DataError(f"{name}: {error}. Repair or remove it, or pass on_error='skip' to leave such images out.") from error
+
+# %% ../nbs/00a_data.ipynb #cfa3a94e
+def first_shape(
+    job: DecodeJob,  # what shall be decoded
+) -> tuple[str, tuple]:  # name and (C, H, W) of the first image that can be decoded
+    "The shape that all images of `job` must have. Raises `DataError` if none can be decoded."
+    for name in job.names:
+        try:
+            return name, job.decode(name).shape
+        except DataError:
+            if job.on_error == 'raise':
+                raise
+    raise DataError(f'None of the {len(job.names)} images can be decoded; the first is {job.names[0]}. Are they jpeg, png or webp?')
+
+
+def decode_chunk(
+    job: DecodeJob,  # what shall be decoded
+    number: int,  # of the chunk
+    like: tuple[str, tuple],  # name and shape of the first image
+) -> tuple[np.ndarray, list[int], list[str]]:  # (n, C, H, W) uint8, positions in `names` of these n, names skipped
+    "One chunk of images. Raises `DataError` for a corrupt image unless they are skipped, and for another shape always."
+    images, kept, skipped = [], [], []
+    for i in range(number * job.chunk, min((number + 1) * job.chunk, len(job.names))):
+        name = job.names[i]
+        try:
+            image = job.decode(name)
+        except DataError:
+            if job.on_error == 'raise':
+                raise
+            skipped.append(name)
+            continue
+        if image.shape != like[1]:
+            (c, h, w), (c0, h0, w0) = image.shape, like[1]
+            what, cure = ('modes', "mode='RGB' or mode='L'") if (h, w) == (h0, w0) else ('sizes', 'size=64 (or another size)')
+            raise DataError(f'The images are of several {what}: {like[0]} has {c0} channels of {h0}x{w0}, {name} has {c} of {h}x{w}. Pass {cure} to '
+                            'bring all to one, or sort them into folders.')
+        images.append(image)
+        kept.append(i)
+    return np.stack(images) if images else np.empty((0, *like[1]), np.uint8), kept, skipped
+
+# %% ../nbs/00a_data.ipynb #287ba8a2
+@contextlib.contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    "Holds a lock on the file `path`; the system lets it go when the process ends, however it ends."
+    with open(path, 'a') as file:
+        with contextlib.suppress(ImportError):  # no fcntl on Windows: there, start one process at a time
+            import fcntl
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def sha256_of(path: Path) -> str:
+    "The checksum of a file."
+    with open(path, 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
+
+# %% ../nbs/00a_data.ipynb #3287ae85
+def read_journal(
+    folder: Path,  # of the cache
+    job: DecodeJob,  # what is being decoded
+    shape: tuple,  # (C, H, W)
+) -> dict[int, dict]:  # by number of the chunk
+    "The chunks that are in the unfinished file for certain: those whose bytes have the checksum in the journal."
+    done, row = {}, math.prod(shape)
+    journal, partial = folder/'journal.jsonl', folder/'images.partial'
+    if not journal.is_file() or not partial.is_file():
+        return done
+    with open(partial, 'rb') as file:
+        for line in journal.read_text().splitlines():
+            with contextlib.suppress(json.JSONDecodeError, KeyError):  # a last line that was cut off
+                entry = json.loads(line)
+                file.seek(entry['chunk'] * job.chunk * row)
+                if hashlib.sha256(file.read(len(entry['kept']) * row)).hexdigest() == entry['sha256']:
+                    done[entry['chunk']] = entry
+    return done
+
+# %% ../nbs/00a_data.ipynb #a4c638d8
+def write_chunks(
+    folder: Path,  # of the cache
+    job: DecodeJob,  # what shall be decoded
+    like: tuple[str, tuple],  # name and shape of the first image
+    workers: int,  # threads
+    progress: bool,  # True shows a bar
+) -> dict[int, dict]:  # the journal, by number of the chunk
+    "Decodes all chunks that the journal does not have yet, in parallel, and writes each to its place."
+    done, row = read_journal(folder, job, like[1]), math.prod(like[1])
+    todo = [c for c in range(-(-len(job.names) // job.chunk)) if c not in done]
+    bar = tqdm(total=len(job.names), initial=len(job.names) - sum(min(job.chunk, len(job.names) - c * job.chunk) for c in todo),
+               desc='decoding', unit='image', disable=not progress)
+    (folder/'images.partial').touch()
+    with bar, ThreadPoolExecutor(workers) as pool, open(folder/'images.partial', 'rb+') as file, open(folder/'journal.jsonl', 'a') as journal:
+        waiting, queue = [], iter(todo)
+        try:
+            while True:
+                while len(waiting) < 2 * workers and (c := next(queue, None)) is not None:  # a few chunks ahead, not all in memory
+                    waiting.append((c, pool.submit(decode_chunk, job, c, like)))
+                if not waiting:
+                    break
+                c, future = waiting.pop(0)
+                images, kept, skipped = future.result()
+                file.seek(c * job.chunk * row)
+                file.write(images.tobytes())
+                file.flush()
+                done[c] = {'chunk': c, 'kept': kept, 'skipped': skipped, 'sha256': hashlib.sha256(images.tobytes()).hexdigest()}
+                journal.write('\n' + json.dumps(done[c]))
+                journal.flush()
+                bar.update(len(kept) + len(skipped))
+        finally:
+            for _, future in waiting:
+                future.cancel()
+    return done
+
+# %% ../nbs/00a_data.ipynb #1a325c83
+def finish_cache(
+    folder: Path,  # of the cache
+    job: DecodeJob,  # what was decoded
+    shape: tuple,  # (C, H, W)
+    done: dict[int, dict],  # the whole journal
+):
+    "Closes the holes that skipped images left, stores shape and checksum, and gives the file its final name."
+    partial, row, end = folder/'images.partial', math.prod(shape), 0
+    with open(partial, 'rb+') as file:
+        for c in sorted(done):
+            length = len(done[c]['kept']) * row
+            if end != c * job.chunk * row:
+                file.seek(c * job.chunk * row)
+                data = file.read(length)
+                file.seek(end)
+                file.write(data)
+            end += length
+        file.truncate(end)
+        file.flush()
+        os.fsync(file.fileno())
+    kept = [i for c in sorted(done) for i in done[c]['kept']]
+    skipped = [name for c in sorted(done) for name in done[c]['skipped']]
+    write_json(folder/'cache.json', {'shape': [len(kept), *shape], 'kept': kept, 'skipped': skipped, 'sha256': sha256_of(partial)})
+    os.replace(partial, folder/'images.bytes')
+    (folder/'journal.jsonl').unlink()
+
+# %% ../nbs/00a_data.ipynb #c7217844
+def open_cache(
+    folder: Path,  # of the cache
+) -> tuple[torch.Tensor, np.ndarray, tuple] | None:  # images (N, C, H, W) memory-mapped, positions kept (N,), names skipped
+    "The finished cache in `folder`, or None if there is none, or if its checksum is wrong."
+    path = folder/'images.bytes'
+    if not path.is_file() or not (folder/'cache.json').is_file():
+        return None
+    with contextlib.suppress(DataError, KeyError):
+        meta = read_json(folder/'cache.json')
+        if path.stat().st_size == math.prod(meta['shape']) and sha256_of(path) == meta['sha256']:
+            mapped = np.memmap(path, np.uint8, 'c', shape=tuple(meta['shape']))  # 'c': a write never reaches the file
+            return torch.from_numpy(mapped), np.array(meta['kept']), tuple(meta['skipped'])
+    notice(f'the decoded images in {folder.name} are damaged; they are decoded again.')
+    return None
+
+# %% ../nbs/00a_data.ipynb #8cc63763
+def decoded_images(
+    job: DecodeJob,  # what shall be decoded and how
+    folder: str | Path,  # where caches are kept; each gets a folder of its own in there
+    workers: int | None = None,  # threads; None means one per processor
+    progress: bool = True,  # True shows a bar
+) -> tuple[torch.Tensor, np.ndarray, tuple]:  # images (N, C, H, W) memory-mapped, positions kept (N,), names skipped
+    "All images of `job`, from the cache if it has them. Raises `DataError` naming a bad image, `OSError` for a full disk."
+    folder = Path(folder)/job.key()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with one_at_a_time(folder/'lock'):
+            found = open_cache(folder)
+            if found is None:
+                like = first_shape(job)
+                finish_cache(folder, job, like[1], write_chunks(folder, job, like, workers or os.cpu_count() or 1, progress))
+                found = open_cache(folder)
+                if found is None:
+                    raise OSError(errno.EIO, 'what was written could not be read back')
+    except OSError as error:
+        raise disk_error(error, folder/'images.bytes', 'What was decoded so far is kept, and the same command continues there.') from error
+    if found[2]:
+        some = ', '.join(found[2][:5]) + (', ...' if len(found[2]) > 5 else '')
+        notice(f'{len(found[2])} of {len(job.names)} images are corrupt and were left out: {some}')
+    return found
+
+# %% ../nbs/00a_data.ipynb #4055e0ec
+TEST_SHARE = VALIDATION_SHARE = 0.1  # of a folder without official splits
+
+
+def hash_partition(
+    names: Sequence[str],  # of the images
+) -> list[int]:  # 0 train, 1 validation, 2 test, for each name
+    "A seeded assignment of names to splits, a tenth each for validation and test, by the rank of their hashes."
+    n = len(names)
+    if n < 3:
+        raise DataError(f'{n} image{"s" * (n != 1)} cannot be divided into train, validation and test: three are needed at least.')
+    ranked = sorted(names, key=lambda name: hashlib.sha256(f'{SPLIT_SEED}:{name}'.encode()).digest())
+    n_test, n_validation = max(1, round(n * TEST_SHARE)), max(1, round(n * VALIDATION_SHARE))
+    part = {name: 2 if i < n_test else 1 if i < n_test + n_validation else 0 for i, name in enumerate(ranked)}
+    return [part[name] for name in names]
+
+# %% ../nbs/00a_data.ipynb #daad915f
+def image_splits(
+    source: FolderSource | ZipSource,  # where the images come from
+    parts: dict[str, int],  # 0 train, 1 validation, 2 test, for each image by name
+    name: str,  # of the dataset
+    origin: str,  # where the images came from, in words
+    cache: Path,  # where caches are kept
+    limit: int | None = None,  # decode at most this many of each part
+    workers: int | None = None,  # threads; None means one per processor
+    progress: bool = True,  # True shows a bar
+    **options,  # of DecodeJob: size, mode, crop, on_error
+) -> tuple[Splits, list[str]]:  # and the names of the images in the order train, validation, test
+    "Splits of images decoded into a cache, each one slice of it. Raises `DataError` if one of the parts is empty."
+    names = []
+    for part in range(3):
+        chosen = [n for n in parts if parts[n] == part]
+        chosen.sort(key=lambda n: hashlib.sha256(f'{SPLIT_SEED}:{n}'.encode()).digest())
+        names += chosen[:limit]
+    images, kept, skipped = decoded_images(DecodeJob(source, tuple(names), **options), cache, workers, progress)
+    names = [names[i] for i in kept]
+    counts = Counter(parts[n] for n in names)
+    if len(counts) < 3:
+        raise DataError(f'{name}: of {len(names)} images, {counts[0]} are for training, {counts[1]} for validation, {counts[2]} for test. None of the three may '
+                        'be empty: add images, or check that the partition belongs to them.')
+    stores, start = [], 0
+    for part, split in enumerate(('train', 'validation', 'test')):
+        stores.append(ImageStore(images[start:start + counts[part]], name=name, split=split, source=origin, memory_mapped=True))
+        start += counts[part]
+    return Splits(*stores, name, origin, skipped), names
+
+# %% ../nbs/00a_data.ipynb #246cb02a
+def with_rows(
+    splits: Splits,  # of images only
+    **rows,  # fields of ImageStore; tensors have one row per image, in the order train, validation, test
+) -> Splits:
+    "`splits` with labels or attributes added."
+    stores, start = [], 0
+    for store in splits[:3]:
+        here = {k: v[start:start + len(store)] if isinstance(v, torch.Tensor) else v for k, v in rows.items()}
+        stores.append(replace(store, **here))
+        start += len(store)
+    return Splits(*stores, *splits[3:])
+
+
+def read_folder(
+    path: str | Path,  # a folder of images
+    root: str | Path | None = None,  # where caches are kept; None means $LGM_DATA, or ~/.cache/lgm_nbdev
+    limit: int | None = None,  # decode at most this many images of each part
+    labels: str | None = None,  # 'folder': the first folder on the way to an image is its class
+    **options,  # size, mode, crop, on_error, workers, progress: see `image_splits`
+) -> Splits:
+    "The images below a folder, 80% / 10% / 10%. Raises `FileNotFoundError`, `DataError` for an empty folder or a bad image."
+    source = FolderSource(path)
+    if not source.stamps:
+        raise DataError(f'There is no image in the folder {source.path}. Looked for {", ".join(IMAGE_SUFFIXES)}, in all folders below it, too.')
+    if labels not in (None, 'folder'):
+        raise ValueError(f"labels={labels!r}: give 'folder', or None for no labels.")
+    names = list(source.stamps)
+    classes = sorted({n.split('/')[0] for n in names if '/' in n}) if labels else []
+    if labels and (loose := [n for n in names if '/' not in n]):
+        raise DataError(f"labels='folder' needs every image in a folder of its class, but {loose[0]} lies directly in {source.path}.")
+    splits, names = image_splits(source, dict(zip(names, hash_partition(names))), 'folder', f'the folder {source.path.name}',
+                                 data_root(root)/'decoded', limit, **options)
+    if not labels:
+        return splits
+    return with_rows(splits, labels=torch.tensor([classes.index(n.split('/')[0]) for n in names]), class_names=tuple(classes))
+
+# %% ../nbs/00a_data.ipynb #a58bd43b
+def read_flickr(
+    root: str | Path | None = None,  # folder that holds thumbnails128x128
+    limit: int | None = None,  # decode at most this many images of each part
+    size: int | None = 64,  # height and width; None keeps 128
+    **options,  # crop, mode, on_error, workers, progress: see `image_splits`
+) -> Splits:
+    "FFHQ thumbnails, 55,000 / 5,000 / 10,000 colour faces, split by their numbers. Raises `FileNotFoundError`, `DataError`."
+    home = data_root(root)
+    folder = next((f for f in (home/'thumbnails128x128', home/'ffhq'/'thumbnails128x128') if f.is_dir()), None)
+    how = ("Download thumbnails128x128 of FFHQ (github.com/NVlabs/ffhq-dataset, 2 GB; it cannot be had without a visit there) into the folder given as root; "
+           "for other pictures use folder:PATH.")
+    if folder is None:
+        raise FileNotFoundError(f'flickr: there is no folder thumbnails128x128 in {home}. {how}')
+    source = FolderSource(folder)
+    if wrong := [n for n in source.stamps if not Path(n).stem.isdecimal()]:
+        raise DataError(f'flickr: {wrong[0]} in {folder.name} is not named by a number, as all images of FFHQ are. {how}')
+    parts = {n: 2 if int(Path(n).stem) >= 60000 else 1 if int(Path(n).stem) >= 55000 else 0 for n in source.stamps}
+    return image_splits(source, parts, 'flickr', 'FFHQ thumbnails', home/'decoded', limit, size=size, mode='RGB', **options)[0]
+
+# %% ../nbs/00a_data.ipynb #c8ae4139
+def read_celeba_lists(
+    folder: Path,  # that holds list_eval_partition.txt and list_attr_celeba.txt
+    how: str,  # how to get them, for error messages
+) -> tuple[dict[str, int], dict[str, list[int]], tuple]:  # partition by image, attributes (0 or 1) by image, attribute names
+    "The two text files of CelebA. Raises `FileNotFoundError`, or `DataError` if they are damaged or do not agree."
+    try:
+        lines = read_bytes(folder/'list_eval_partition.txt', how).decode().split('\n')
+        partition = {name: int(part) for name, part in (line.split() for line in lines if line.strip())}
+        count, header, *lines = read_bytes(folder/'list_attr_celeba.txt', how).decode().split('\n')
+        names = tuple(header.split())
+        rows = [line.split() for line in lines if line.strip()]
+        attributes = {name: [(int(v) + 1) // 2 for v in values] for name, *values in rows}   # -1 and 1 become 0 and 1
+    except (ValueError, UnicodeDecodeError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f'A list of CelebA in {folder.name} is damaged ({error}): get it again. {how}') from error
+    if int(count) != len(attributes) or any(len(a) != len(names) for a in attributes.values()):
+        raise DataError(f'list_attr_celeba.txt is damaged: it announces {count.strip()} images of {len(names)} attributes, and has {len(attributes)} '
+                        f'images; or a row is too short. Get it again. {how}')
+    if lost := partition.keys() - attributes.keys():
+        raise DataError(f'list_attr_celeba.txt has {len(attributes)} images, list_eval_partition.txt {len(partition)}; {min(lost)} has no attributes. {how}')
+    if set(partition.values()) - {0, 1, 2}:
+        raise DataError(f'list_eval_partition.txt has a part other than 0, 1 and 2. Get it again. {how}')
+    return partition, attributes, names
+
+# %% ../nbs/00a_data.ipynb #6c3700b1
+def read_celeba(
+    root: str | Path | None = None,  # folder that holds celeba/
+    download: bool = False,  # True downloads what is missing, through torchvision (which needs gdown)
+    limit: int | None = None,  # decode at most this many images of each part
+    size: int | None = 64,  # height and width
+    crop: int | None = 148,  # side of the square cut out of the 178x218 image
+    dataset_class: type | None = None,  # torchvision class used to download; None means CelebA
+    **options,  # mode, on_error, workers, progress: see `image_splits`
+) -> Splits:
+    "CelebA, 162,770 / 19,867 / 19,962 colour faces with 40 attributes, the official partition. Raises `FileNotFoundError`, `DataError`."
+    home = data_root(root)
+    how = ("Call get_splits('celeba', download=True), or put img_align_celeba.zip, list_attr_celeba.txt and list_eval_partition.txt into the folder "
+           "celeba of the folder given as root.")
+    folder = home if (home/'list_eval_partition.txt').is_file() else home/'celeba'
+    if download and not (folder/'list_eval_partition.txt').is_file():
+        from torchvision.datasets import CelebA
+        download_dataset(dataset_class or CelebA, home, how)
+    partition, attributes, attribute_names = read_celeba_lists(folder, how)
+    if (folder/'img_align_celeba').is_dir():
+        source = FolderSource(folder/'img_align_celeba')
+    elif (folder/'img_align_celeba.zip').is_file():
+        source = ZipSource(folder/'img_align_celeba.zip', how)
+    else:
+        raise FileNotFoundError(f'Neither img_align_celeba.zip nor a folder img_align_celeba is in {folder}. {how}')
+    found = {Path(name).name: name for name in source.stamps}
+    if lost := partition.keys() - found.keys():
+        raise DataError(f'celeba: {len(lost)} of {len(partition)} images are missing, the first is {min(lost)}. Get the images again. {how}')
+    parts = {found[image]: part for image, part in partition.items()}
+    splits, names = image_splits(source, parts, 'celeba', 'CelebA, aligned', home/'decoded', limit, size=size, crop=crop, **{'mode': 'RGB', **options})
+    rows = torch.tensor([attributes[Path(n).name] for n in names], dtype=torch.uint8)
+    return with_rows(splits, attributes=rows, attribute_names=attribute_names)
+
+# %% ../nbs/00a_data.ipynb #fcfb6134
 DATASETS = {
     'fashion': read_fashion,
     'fashion-subset': read_fashion_subset,
+    'mnist': read_mnist,
+    'emnist': read_emnist,
+    'svhn': read_svhn,
+    'cifar10': read_cifar,
+    'cifar100': read_cifar100,
+    'stl10': read_stl10,
+    'celeba': read_celeba,
+    'flickr': read_flickr,
     'digits': read_digits,
+    'folder': read_folder,
 }
 
 # %% ../nbs/00a_data.ipynb #0696cbde
