@@ -1171,7 +1171,7 @@ def _in_notebook():
     shell = sys.modules['IPython'].get_ipython()
     return shell is not None and hasattr(shell, 'kernel')
 
-# %% ../nbs/00b_training.ipynb #5373bc26
+# %% ../nbs/00b_training.ipynb #13101ded
 class _Progress(_Silent):
     "The progress bar, and in a notebook the curves and samples redrawn in place."
     def __init__(self, total, done=0, stream=None, live=None):
@@ -1195,6 +1195,7 @@ class _Progress(_Silent):
 
     def epoch(self, row, history, examples):
         self.show(**{name: f'{value:.4g}' for name, value in row.items() if name.startswith('val/') and name.endswith('loss')})
+        self.bar.refresh()
         if self.live: self.live.update(history, examples)
 
     def close(self):
