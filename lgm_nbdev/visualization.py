@@ -381,10 +381,10 @@ def plot_history(
                         smooth=window if not sparse and is_noisy(y) else None, marker='o' if sparse else None)
     return figure
 
-# %% ../nbs/00c_visualization.ipynb #218472a9
+# %% ../nbs/00c_visualization.ipynb #1c02e14a
 def _panel_axes(count: int):
-    "A figure with `count` panels, at most two in a row, and their axes."
-    columns = 1 if count < 2 else 2
+    "A figure with `count` panels, at most three in a row, and their axes."
+    columns = max(1, min(count, 3 if count % 3 == 0 or count > 4 else 2))
     rows = max(1, math.ceil(count / columns))
     figure, axes = new_figure(rows, columns, width=7.0 if columns == 1 else 9.0)
     for ax in axes.flat[count:]:
