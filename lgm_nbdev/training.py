@@ -83,17 +83,18 @@ def constant_with_warmup(step: int,  # steps taken so far, from 0
     "Returns the factor of the learning rate, in (0, 1]: a linear rise, then 1."
     return min(1., (step + 1) / max(1, warmup_steps))
 
-# %% ../nbs/00b_training.ipynb #cf53231f
+# %% ../nbs/00b_training.ipynb #05af6808
 def cosine_with_warmup(step: int,  # steps taken so far, from 0
                        total_steps: int,  # steps of the whole run
                        warmup_steps: int = 0) -> float:  # length of the linear rise
-    "Returns the factor of the learning rate, in [0, 1]: a linear rise to 1, then half a cosine down to 0 (Loshchilov & Hutter 2017, eq. 5)."
+    """Returns the factor of the learning rate, in [0, 1]: a linear rise to 1, then half a cosine down to 0 (Loshchilov &
+    Hutter 2017, eq. 5)."""
     if step < warmup_steps: return (step + 1) / warmup_steps
     progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
     return 0.5 * (1 + math.cos(math.pi * min(1., progress)))
 
-# %% ../nbs/00b_training.ipynb #a9653df2
-SCHEDULES = {'constant': constant_with_warmup, 'cosine': cosine_with_warmup}  # name -> (step, total_steps, warmup_steps) -> factor
+# %% ../nbs/00b_training.ipynb #2aa97cc9
+SCHEDULES = {'constant': constant_with_warmup, 'cosine': cosine_with_warmup}  # name -> function of (step, total, warmup)
 
 # %% ../nbs/00b_training.ipynb #49ec29f6
 def gradient_norm(gradients: list[torch.Tensor]  # of any shapes
@@ -102,11 +103,12 @@ def gradient_norm(gradients: list[torch.Tensor]  # of any shapes
     if not gradients: return torch.zeros(())
     return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
 
-# %% ../nbs/00b_training.ipynb #37276d40
+# %% ../nbs/00b_training.ipynb #633a069d
 def clip_gradients(gradients: list[torch.Tensor],  # changed in place
                    max_norm: float  # largest norm that is let through, above 0
                    ) -> torch.Tensor:  # 0-dimensional: the norm before clipping
-    "Returns the norm of the gradients and scales them, all by one factor, so that it becomes at most `max_norm` (Pascanu et al. 2013, alg. 1)."
+    """Returns the norm of the gradients and scales them, all by one factor, so that it becomes at most `max_norm` (Pascanu
+    et al. 2013, alg. 1)."""
     norm = gradient_norm(gradients)
     torch._foreach_mul_(gradients, (max_norm / norm.clamp(min=1e-12)).clamp(max=1.))
     return norm
@@ -287,7 +289,7 @@ class History:
             self._append([{'kind': 'step', **row} for row in good])
         return good
 
-# %% ../nbs/00b_training.ipynb #a6fc1dce
+# %% ../nbs/00b_training.ipynb #e72f1812
 def _json_line(row):
     "One line of JSON; a number that is not finite becomes null, which JSON can say and which reads back as NaN."
     clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
@@ -307,14 +309,16 @@ def _append(self: History, rows):
     except OSError as error:
         if size is not None:
             with contextlib.suppress(OSError): os.truncate(self.path, size)
-        raise OSError(error.errno, f'The history could not be written to {self.path} ({error.strerror}). What was saved before is intact. '
-                      'Free some space or choose another `out`, then continue with `train_model(resume=True)`.') from error
+        raise OSError(error.errno, f'The history could not be written to {self.path} ({error.strerror}). What was saved '
+                      'before is intact. Free some space or choose another `out`, then continue with '
+                      '`train_model(resume=True)`.') from error
 
-# %% ../nbs/00b_training.ipynb #d24fa560
+# %% ../nbs/00b_training.ipynb #bb5d4065
 @patch(cls_method=True)
 def load(cls: History, path: str | Path  # a file `History` wrote
          ) -> History:
-    "Returns the history saved at `path`. A last line without its end (the run was killed while writing) is left out; any other damage raises ValueError."
+    """Returns the history saved at `path`. A last line without its end (the run was killed while writing) is left out; any
+    other damage raises ValueError."""
     path = Path(path)
     history = cls(path)
     lines = path.read_bytes().split(b'\n')
@@ -322,10 +326,11 @@ def load(cls: History, path: str | Path  # a file `History` wrote
         try:
             row = json.loads(line)
             kind = row.pop('kind')
-            {'step': history.steps, 'epoch': history.epochs}[kind].append({k: math.nan if v is None else v for k, v in row.items()})
+            rows = {'step': history.steps, 'epoch': history.epochs}[kind]
+            rows.append({k: math.nan if v is None else v for k, v in row.items()})
         except (ValueError, KeyError, AttributeError):
-            raise ValueError(f'{path}, line {number}, is not a row of a history: {line[:60]!r}. The file was changed or belongs to '
-                             'another program; move it away and train again.') from None
+            raise ValueError(f'{path}, line {number}, is not a row of a history: {line[:60]!r}. The file was changed or '
+                             'belongs to another program; move it away and train again.') from None
     return history
 
 # %% ../nbs/00b_training.ipynb #944f7764
@@ -341,11 +346,12 @@ def truncate(self: History, step: int,  # keep rows of steps up to this number
         rows = [{'kind': 'step', **row} for row in self.steps] + [{'kind': 'epoch', **row} for row in self.epochs]
         Path(temporary).write_bytes(''.join(map(_json_line, rows)).encode())
 
-# %% ../nbs/00b_training.ipynb #58bf3c29
+# %% ../nbs/00b_training.ipynb #97a2748b
 def ema_update(averages: list[torch.Tensor],  # changed in place
                values: list[torch.Tensor],  # of the same shapes: what is averaged
                decay: float):  # weight of the past, from 0 to below 1
-    "Moves each average a share `1 - decay` of the way to its value, all tensors in one call; returns nothing (Polyak & Juditsky 1992; Tarvainen & Valpola 2017)."
+    """Moves each average a share `1 - decay` of the way to its value, all tensors in one call; returns nothing (Polyak &
+    Juditsky 1992; Tarvainen & Valpola 2017)."""
     torch._foreach_lerp_(averages, values, 1 - decay)
 
 # %% ../nbs/00b_training.ipynb #f854106d
@@ -380,11 +386,12 @@ def update(self: EMA):
         if not t.is_floating_point(): self.averages[name].copy_(t)
     self.updates += 1
 
-# %% ../nbs/00b_training.ipynb #7e5e5625
+# %% ../nbs/00b_training.ipynb #39d35887
 @patch
 @torch.no_grad()
 def apply_parameters(self: EMA):
-    "Puts the averages into the model and keeps its own values as a backup. Applied twice with no training between, the second call changes nothing."
+    """Puts the averages into the model and keeps its own values as a backup. Applied twice with no training between, the
+    second call changes nothing."""
     tensors = self._tensors()
     if self.backup is not None and all(torch.equal(t, self.averages[name]) for name, t in tensors.items()): return
     self.backup = {name: t.clone() for name, t in tensors.items()}
@@ -428,18 +435,19 @@ def _own_storage(tensors):
     "CPU copies that share no memory (tied weights are stored twice: safetensors stores no aliases)."
     return {name: t.detach().to('cpu', copy=True).contiguous() for name, t in tensors.items()}
 
-# %% ../nbs/00b_training.ipynb #5bbb58ff
+# %% ../nbs/00b_training.ipynb #25d6d562
 def write_checkpoint(path: str | Path,  # ends in .safetensors
                      tensors: dict[str, torch.Tensor],  # under the prefixes model/, ema/, optimizer/, rng/, extra/
                      meta: dict):  # JSON-able; goes into the header
-    "Writes tensors and metadata as one safetensors file, whole or not at all; raises OSError when the disk is full. Returns nothing."
+    """Writes tensors and metadata as one safetensors file, whole or not at all; raises OSError when the disk is full.
+    Returns nothing."""
     tensors = _own_storage(tensors)
     meta = {**meta, 'format_version': FORMAT_VERSION, 'layer_version': LAYER_VERSION, 'code_version': __version__,
             'crc32': _checksum(tensors)}
     data = to_safetensors(tensors, metadata={'lgm': json.dumps(meta, sort_keys=True)})
     with atomic_path(path) as temporary: Path(temporary).write_bytes(data)
 
-# %% ../nbs/00b_training.ipynb #4d01f0fe
+# %% ../nbs/00b_training.ipynb #11ed9811
 def read_header(path: str | Path) -> tuple[dict, int]:
     "Returns the JSON header of a safetensors file and where its tensors begin; raises FileNotFoundError or CheckpointError."
     path = Path(path)
@@ -458,11 +466,13 @@ def read_header(path: str | Path) -> tuple[dict, int]:
                               'Copy the file again, or use an earlier checkpoint.')
     try: header = json.loads(text)
     except ValueError:
-        raise CheckpointError(f'{path} is not a safetensors file: its header is not JSON. Copy it again, or use another checkpoint.') from None
+        raise CheckpointError(f'{path} is not a safetensors file: its header is not JSON. Copy it again, or use another '
+                              'checkpoint.') from None
     end = 8 + length + max((entry['data_offsets'][1] for name, entry in header.items() if name != '__metadata__'), default=0)
     if size != end:
-        raise CheckpointError(f'{path} is {"cut short" if size < end else "too long"}: it should have {end} bytes and has {size}. '
-                              'Copy the file again, or use an earlier checkpoint.')
+        wrong = 'cut short' if size < end else 'too long'
+        raise CheckpointError(f'{path} is {wrong}: it should have {end} bytes and has {size}. Copy the file again, '
+                              'or use an earlier checkpoint.')
     return header, 8 + length
 
 # %% ../nbs/00b_training.ipynb #f5741976
@@ -503,7 +513,7 @@ def load_weights(self: Checkpoint, model: nn.Module,  # of the architecture that
                               f'{"; ".join(wrong[:3])}{more}. Build the model from the checkpoint\'s own `config`.')
     model.load_state_dict(saved)
 
-# %% ../nbs/00b_training.ipynb #c864ee5e
+# %% ../nbs/00b_training.ipynb #cb131ef6
 def architecture_of(model: nn.Module) -> str:
     "Returns the name under which a model's checkpoints are filed: `model.architecture`, else the name of its class."
     return getattr(model, 'architecture', None) or type(model).__name__
@@ -513,7 +523,8 @@ def load_checkpoint(path: str | Path,  # a file `save_checkpoint` wrote
                     architecture: str | None = None,  # refuse any other
                     dataset: str | None = None  # refuse a model trained on another
                     ) -> Checkpoint:
-    "Returns the checkpoint at `path`; raises FileNotFoundError or CheckpointError, which names what is wrong. Executes nothing from the file."
+    """Returns the checkpoint at `path`; raises FileNotFoundError or CheckpointError, which names what is wrong. Executes
+    nothing from the file."""
     header, start = read_header(path)
     try: meta = json.loads(header.get('__metadata__', {})['lgm'])
     except (KeyError, TypeError, ValueError):
@@ -522,25 +533,26 @@ def load_checkpoint(path: str | Path,  # a file `save_checkpoint` wrote
     _check_versions(path, meta)
     for name, wanted in (('architecture', architecture), ('dataset', dataset)):
         if wanted is not None and meta.get(name) != wanted:
-            raise CheckpointError(f'{path} is of another {name}: it was saved for {meta.get(name)!r}, and {wanted!r} is wanted here. '
-                                  f'Choose a checkpoint of {wanted!r}, or build what the file names.')
+            raise CheckpointError(f'{path} is of another {name}: it was saved for {meta.get(name)!r}, and {wanted!r} is '
+                                  f'wanted here. Choose a checkpoint of {wanted!r}, or build what the file names.')
     tensors = load_file(path)
     if _checksum(tensors) != meta.get('crc32'):
         raise CheckpointError(f'{path} is damaged: the checksum of its tensors differs from the one stored when it was written. '
                               'Copy the file again, or use an earlier checkpoint.')
     return Checkpoint(Path(path), meta, tensors)
 
-# %% ../nbs/00b_training.ipynb #ae8a5863
+# %% ../nbs/00b_training.ipynb #0bbce13f
 def _check_versions(path, meta):
     "Raises CheckpointError if the file has another format, or its layers computed something else."
     for name, ours, what in (('format_version', FORMAT_VERSION, 'format'), ('layer_version', LAYER_VERSION, 'layer version')):
         theirs = meta.get(name)
         if theirs != ours:
             side = 'newer' if isinstance(theirs, int) and theirs > ours else 'older'
-            raise CheckpointError(f'{path} has {what} {theirs}; this code (version {__version__}) reads {what} {ours}. The file was written by '
-                                  f'{side} code, version {meta.get("code_version")}: install that version to use it, or train again.')
+            raise CheckpointError(f'{path} has {what} {theirs}; this code (version {__version__}) reads {what} {ours}. The file '
+                                  f'was written by {side} code, version {meta.get("code_version")}: install that version to use it, '
+                                  'or train again.')
 
-# %% ../nbs/00b_training.ipynb #1f13b2ea
+# %% ../nbs/00b_training.ipynb #ea949e0e
 def optimizer_to_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict]:
     "Returns an optimizer's state as named tensors and JSON: its class, its groups, its numbers."
     state = optimizer.state_dict()
@@ -551,11 +563,13 @@ def optimizer_to_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, to
 
 
 def optimizer_from_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], meta: dict):
-    "Gives `optimizer` the state that `optimizer_to_tensors` described; raises CheckpointError if it is another kind. Returns nothing."
-    groups = optimizer.state_dict()['param_groups']
-    if meta['name'] != type(optimizer).__name__ or [len(g['params']) for g in meta['groups']] != [len(g['params']) for g in groups]:
-        raise CheckpointError(f'The checkpoint holds the state of {meta["name"]} over {sum(len(g["params"]) for g in meta["groups"])} tensors; '
-                              f'this run has {type(optimizer).__name__} over {sum(len(g["params"]) for g in groups)}. Use the same optimizer.')
+    """Gives `optimizer` the state that `optimizer_to_tensors` described; raises CheckpointError if it is another kind.
+    Returns nothing."""
+    groups, name = optimizer.state_dict()['param_groups'], type(optimizer).__name__
+    sizes, saved_sizes = ([len(group['params']) for group in of] for of in (groups, meta['groups']))
+    if (name, sizes) != (meta['name'], saved_sizes):
+        raise CheckpointError(f'The checkpoint holds the state of {meta["name"]} over groups of {saved_sizes} tensors; this run '
+                              f'has {name} over {sizes}. Use the same optimizer, made from the same parameters.')
     state = {}
     for name, value in {**tensors, **meta['numbers']}.items():
         index, key = name.split('/', 1)
@@ -565,7 +579,7 @@ def optimizer_from_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, 
         old.update({k: tuple(v) if isinstance(old.get(k), tuple) else v for k, v in new.items() if k not in here})
     optimizer.load_state_dict({'state': state, 'param_groups': groups})
 
-# %% ../nbs/00b_training.ipynb #d6895b44
+# %% ../nbs/00b_training.ipynb #35444b5d
 def save_checkpoint(path: str | Path,  # ends in .safetensors
                     model: nn.Module,  # its `config`, `value_range` and `dataset` are stored, where it has them
                     ema: EMA | None = None, optimizer: torch.optim.Optimizer | None = None,
@@ -574,8 +588,8 @@ def save_checkpoint(path: str | Path,  # ends in .safetensors
                     **meta):  # JSON-able: position, trainer settings, dataset, ...
     "Writes everything a run consists of to one file; raises OSError when it cannot be written. Returns nothing."
     value_range = getattr(model, 'value_range', None)
-    meta = {'architecture': architecture_of(model), 'config': getattr(model, 'config', None), 'dataset': getattr(model, 'dataset', None),
-            'value_range': value_range and value_range.to_config(), **meta}
+    meta = {'architecture': architecture_of(model), 'config': getattr(model, 'config', None),
+            'dataset': getattr(model, 'dataset', None), 'value_range': value_range and value_range.to_config(), **meta}
     parts = {'model': model.state_dict(), 'rng': rng or {}}
     if ema is not None:
         parts['ema'] = ema.averages
@@ -585,14 +599,15 @@ def save_checkpoint(path: str | Path,  # ends in .safetensors
     meta['extra'] = {k: v for k, v in (extra or {}).items() if not isinstance(v, torch.Tensor)}
     write_checkpoint(path, {f'{part}/{name}': t for part, named in parts.items() for name, t in named.items()}, meta)
 
-# %% ../nbs/00b_training.ipynb #ea37cfdb
+# %% ../nbs/00b_training.ipynb #a1b3884b
 class Checkpointer:
     "Says when a checkpoint is due and where it goes: `last.safetensors` and `best.safetensors` in the run's folder."
     def __init__(self, out: str | Path | None,  # the run's folder; None: no checkpoints
                  every_epochs: int | None = 1, every_steps: int | None = None):
         self.out = None if out is None else Path(out)
         self.every_epochs, self.every_steps = every_epochs, every_steps
-        self.newest: Path | None = None  # the checkpoint saved or loaded last
+        self.newest: Path | None = None  # the checkpoint saved or loaded last, to continue from
+        self.newest_step = 0  # the step it holds
 
     @property
     def last(self) -> Path: return self.out / 'last.safetensors'
@@ -636,16 +651,19 @@ class EarlyStopping:
         self.best, self.best_epoch, self.waited = state['best'], state['best_epoch'], state['waited']
         if self.best is None: self.best = math.inf
 
-# %% ../nbs/00b_training.ipynb #7186da01
+# %% ../nbs/00b_training.ipynb #2633df27
 class NonFiniteLossError(RuntimeError):
-    "Training met a loss or gradient that is not a number: has `step`, `term`, `grad_norm` and `checkpoint` (the last good one, or None)."
-    def __init__(self, step, term, terms, checkpoint=None):
+    """Training met a loss or gradient that is not a number: has `step`, `term`, `grad_norm` and `checkpoint` (the last good
+    one, or None)."""
+    def __init__(self, step, term, terms, checkpoint=None, taken=False):
         self.step, self.term, self.grad_norm, self.checkpoint = step, term, terms.get('grad_norm', math.nan), checkpoint
         values = ', '.join(f'{name} = {value:.4g}' for name, value in terms.items())
-        where = (f'The last good checkpoint is {checkpoint}.' if checkpoint else 'There is no checkpoint yet; give the trainer an `out` folder to have one.')
-        super().__init__(f'Step {step} gave a value that is not finite: {term} ({values}). The step was not taken: weights, optimizer and average '
-                         f'are those of step {step - 1}. {where} Usual remedies: a lower learning rate, `warmup_steps`, `grad_clip`, '
-                         "precision='float32', or a look at the data of this batch.")
+        where = (f'The last good checkpoint is {checkpoint}.' if checkpoint else
+                 'There is no checkpoint yet; give the trainer an `out` folder to have one.')
+        state = (f'The step was not taken: weights, optimizer and average are those of step {step - 1}.' if not taken else
+                 'This trainer\'s own train_step had taken the step before it could be checked: the weights are not to be used.')
+        super().__init__(f'Step {step} gave a value that is not finite: {term} ({values}). {state} {where} Usual remedies: a lower '
+                         "learning rate, `warmup_steps`, `grad_clip`, precision='float32', or a look at the data of this batch.")
 
 # %% ../nbs/00b_training.ipynb #668b03c8
 def batches_of(loader,  # anything with `batches(epoch, start)`; else anything that can be iterated again and again
@@ -695,7 +713,7 @@ class TrainerBase:
         self.early_stopping = EarlyStopping(config.patience)
         self._start_state()
 
-# %% ../nbs/00b_training.ipynb #3bab00bc
+# %% ../nbs/00b_training.ipynb #9421442b
 def _check_parts(model, train_loader, val_loader, optimizer):
     "Raises ValueError if loaders, model and optimizer do not belong together."
     for name, loader in (('train_loader', train_loader), ('val_loader', val_loader)):
@@ -709,19 +727,22 @@ def _check_parts(model, train_loader, val_loader, optimizer):
                              'Add or remove a Normalize transform, or build the model with the loader\'s value_range.')
     own = {id(p) for p in model.parameters()}
     if optimizer is not None and not any(id(p) in own for group in optimizer.param_groups for p in group['params']):
-        raise ValueError('TrainerBase: the optimizer trains none of the model\'s parameters. Build it from `model.parameters()` of this model.')
+        raise ValueError('TrainerBase: the optimizer trains none of the model\'s parameters. Build it from '
+                         '`model.parameters()` of this model.')
 
-# %% ../nbs/00b_training.ipynb #f3382fe9
+# %% ../nbs/00b_training.ipynb #79a959b1
 @patch
 def core_step(self: TrainerBase, batch  # what the loader gives, on the device
-              ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:  # the loss (0-dimensional, float32 or float64), and named numbers to note
-    "Returns the loss of one batch and its terms: the one method a trainer must write. It runs under autocast; sum log-densities in float32."
+              ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:  # the loss (one number, float32 or float64), and what to note
+    """Returns the loss of one batch and its terms: the one method a trainer must write. It runs under autocast; sum
+    log-densities in float32."""
     raise NotImplementedError(f'{type(self).__name__} must define core_step(batch) -> (loss, {{name: value}}).')
 
 
 @patch
 def plot_examples(self: TrainerBase) -> dict[str, torch.Tensor] | None:
-    "Returns images to look at, name -> (N, C, H, W) in [0, 1], or None. Called every `plot_every` epochs, in eval mode, without gradients, with the averaged weights."
+    """Returns images to look at, name -> (N, C, H, W) in [0, 1], or None. Called every `plot_every` epochs, in eval mode,
+    without gradients, with the averaged weights."""
     return None
 
 
@@ -751,9 +772,10 @@ def train_step(self: TrainerBase, batch) -> dict[str, torch.Tensor]:
     loss.backward()
     return self.optimizer_step({'loss': loss, **terms})
 
-# %% ../nbs/00b_training.ipynb #1b330855
+# %% ../nbs/00b_training.ipynb #22e2bf9c
 @patch
-def optimizer_step(self: TrainerBase, terms: dict[str, torch.Tensor]  # what this step measured; names that are or end in 'loss' are guarded
+def optimizer_step(self: TrainerBase,
+                   terms: dict[str, torch.Tensor]  # what this step measured; names that end in 'loss' are guarded
                    ) -> dict[str, torch.Tensor]:  # the same, detached, and the norm of the gradient
     "Clips the gradients, refuses those that are not finite (NonFiniteLossError), lets the optimizer step."
     gradients = [p.grad for group in self.optimizer.param_groups for p in group['params'] if p.grad is not None]
@@ -765,10 +787,11 @@ def optimizer_step(self: TrainerBase, terms: dict[str, torch.Tensor]  # what thi
         self._bad = torch.maximum(self._bad, 1. - torch.stack(finite).all().float())  # once bad, no later step is taken either
         self.optimizer.found_inf, self.optimizer.grad_scale = self._bad, None
     else: self._refuse_non_finite(terms, self.step + 1)
+    self._guarded_step = self.step + 1
     self.optimizer.step()
     return terms
 
-# %% ../nbs/00b_training.ipynb #8b1bdb64
+# %% ../nbs/00b_training.ipynb #f6206a76
 _COORDINATES = ('step', 'epoch', 'count', 'lr')  # entries of a step's row that were not measured
 
 
@@ -776,25 +799,26 @@ def _guarded(terms): return [name for name in terms if name.endswith('loss') or 
 
 
 @patch
-def _refuse_non_finite(self: TrainerBase, terms, step):
+def _refuse_non_finite(self: TrainerBase, terms, step, taken=False):
     "Raises NonFiniteLossError if a loss or the gradient is not finite, naming the term that it came from."
     if all(math.isfinite(terms[name]) for name in _guarded(terms)): return
     numbers = to_numbers([terms])[0]
     bad = [name for name, value in numbers.items() if not math.isfinite(value)]
     cause = next((name for name in bad if name not in _guarded(terms)), bad[0])
-    raise NonFiniteLossError(step, cause, numbers, self.checkpointer.newest)
+    raise NonFiniteLossError(step, cause, numbers, self.checkpointer.newest, taken)
 
 
 def _check_loss(loss):
     "Raises TypeError if `core_step` returned no usable loss."
     if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
         found = f'a tensor of shape {tuple(loss.shape)}' if isinstance(loss, torch.Tensor) else type(loss).__name__
-        raise TypeError(f'core_step returned {found} as its loss; it must be one number, e.g. a sum over dimensions and a mean over the batch.')
+        raise TypeError(f'core_step returned {found} as its loss; it must be one number, e.g. a sum over dimensions and a mean '
+                        'over the batch.')
     if loss.dtype not in (torch.float32, torch.float64):
         raise TypeError(f'core_step returned its loss in {loss.dtype}, which has two to three digits. Sum in float32: '
                         'call `.float()` on what the network returns before you take log-densities.')
 
-# %% ../nbs/00b_training.ipynb #d2cd1da0
+# %% ../nbs/00b_training.ipynb #d092d969
 @contextlib.contextmanager
 def eval_mode(model: nn.Module):
     "A context in which `model` is in eval mode; every part gets back the mode it had, also those the caller had frozen."
@@ -808,12 +832,13 @@ def eval_mode(model: nn.Module):
 @patch
 @contextlib.contextmanager
 def observing(self: TrainerBase, stream: str):  # names the random numbers to draw
-    "A context for looking at the model without disturbing its training: own random numbers, eval mode, no gradients, averaged weights."
+    """A context for looking at the model without disturbing its training: own random numbers, eval mode, no gradients,
+    averaged weights."""
     with seeded(stream_seed(self.config.seed, stream), self.device), eval_mode(self.model), torch.no_grad(), \
          self.ema.averaged() if self.ema else contextlib.nullcontext():
         yield self.model
 
-# %% ../nbs/00b_training.ipynb #9734c678
+# %% ../nbs/00b_training.ipynb #ec072a4b
 @patch
 def eval_step(self: TrainerBase, batch) -> dict[str, torch.Tensor]:
     "Returns the terms of one batch without training on it: `core_step` in eval mode."
@@ -824,9 +849,11 @@ def eval_step(self: TrainerBase, batch) -> dict[str, torch.Tensor]:
 @patch
 def evaluate(self: TrainerBase, loader=None  # default: the validation set
              ) -> dict[str, float]:  # term -> mean over the examples
-    "Returns each term's mean over all examples, each batch weighted by its count, with the averaged weights where an EMA is kept. Draws the same noise every time, and leaves training as it was."
+    """Returns each term's mean over all examples, each batch weighted by its count, with the averaged weights where an EMA
+    is kept. Draws the same noise every time, and leaves training as it was."""
     loader = self.val_loader if loader is None else loader
-    if loader is None: raise ValueError('evaluate: there is nothing to evaluate on. Give a loader, or a `val_loader` to the trainer.')
+    if loader is None:
+        raise ValueError('evaluate: there is nothing to evaluate on. Give a loader, or a `val_loader` to the trainer.')
     rows = []
     with self.observing('evaluation'):
         for batch in batches_of(loader, 0):
@@ -856,7 +883,7 @@ def training_numbers(self: TrainerBase):
 def _to_device(self: TrainerBase, batch):
     return move(batch, self.device, torch.float64 if self.dtype == torch.float64 else None)
 
-# %% ../nbs/00b_training.ipynb #72e67b78
+# %% ../nbs/00b_training.ipynb #6f4e74e4
 @patch
 def _take_step(self: TrainerBase, batch):
     "One step and everything that belongs to it."
@@ -864,7 +891,7 @@ def _take_step(self: TrainerBase, batch):
     factor = SCHEDULES[self.config.schedule](self.step, self.total_steps, self.config.warmup_steps)
     for group, rate in zip(self.optimizer.param_groups, self.base_rates): group['lr'] = rate * factor
     terms = self.train_step(batch)
-    if not self._deferred_guard: self._refuse_non_finite(terms, self.step + 1)  # for a train_step that has its own optimizer calls
+    if self._guarded_step != self.step + 1: self._refuse_non_finite(terms, self.step + 1, taken=True)  # own optimizer calls
     if self.ema: self.ema.update()
     self.step += 1
     self.batch += 1
@@ -878,13 +905,15 @@ def _take_step(self: TrainerBase, batch):
 def _flush(self: TrainerBase):
     "Reads the numbers of the last steps from the device, all at once, and shows them."
     self._flushed_at = time.perf_counter()
-    rows = self.history.flush(lambda row: self._refuse_non_finite({k: v for k, v in row.items() if k not in _COORDINATES}, row['step']))
+    measured = lambda row: {k: v for k, v in row.items() if k not in _COORDINATES}
+    rows = self.history.flush(lambda row: self._refuse_non_finite(measured(row), row['step']))
     if rows: self._progress.steps(rows)
 
-# %% ../nbs/00b_training.ipynb #61d14c3a
+# %% ../nbs/00b_training.ipynb #df5a30e0
 @patch
 def train_epoch(self: TrainerBase) -> dict | None:
     "Returns the row of the epoch: takes its remaining steps, evaluates, saves, plots. None if Ctrl-C came first."
+    if self.total_steps is None and self.config.schedule != 'constant': self._set_goal(None)  # says what is missing
     start = time.perf_counter()
     with self.training_numbers():
         self.model.train()
@@ -904,8 +933,8 @@ def _end_epoch(self: TrainerBase) -> dict:
     number, complete = self.epoch + 1, self.batch >= len(self.train_loader)
     steps = [row for row in self.history.steps[-self.batch:] if row['epoch'] == number]
     names = [name for name in steps[-1] if name not in _COORDINATES]
-    row = {'epoch': number, 'step': self.step, 'count': sum(s['count'] for s in steps), 'seconds': round(self._seconds, 3), 'lr': steps[-1]['lr'],
-           **{f'train/{name}': value for name, value in weighted_mean(steps, names).items()}}
+    row = {'epoch': number, 'step': self.step, 'count': sum(s['count'] for s in steps), 'seconds': round(self._seconds, 3),
+           'lr': steps[-1]['lr'], **{f'train/{name}': value for name, value in weighted_mean(steps, names).items()}}
     if complete: self.epoch, self.batch, self._seconds = number, 0, 0.
     if self.val_loader is not None and (self._due(self.config.eval_every, number) or self.finished()):
         row |= {f'val/{name}': value for name, value in self.evaluate().items()}
@@ -916,7 +945,7 @@ def _end_epoch(self: TrainerBase) -> dict:
     self._progress.epoch(row, self.history, self._draw_examples(number))
     return row
 
-# %% ../nbs/00b_training.ipynb #67dd47c9
+# %% ../nbs/00b_training.ipynb #17b81f3a
 @patch
 def finished(self: TrainerBase) -> bool:
     "Returns whether the goal in epochs or steps is reached, or patience has run out."
@@ -927,24 +956,30 @@ def finished(self: TrainerBase) -> bool:
 @patch
 def _set_goal(self: TrainerBase, epochs):
     "Notes where training ends; the schedule is stretched to this length."
+    if not (epochs is None or _is_whole(epochs, 1)):
+        raise ValueError(f'train_model: epochs={epochs!r} was given; it must be a whole number from 1.')
     if epochs is not None: self._goal_epochs = epochs
     steps = [] if self._goal_epochs is None else [self._goal_epochs * len(self.train_loader)]
     steps += [] if self._goal_steps is None else [self._goal_steps]
-    self.total_steps = min(steps) if steps else None
+    if not steps:
+        raise ValueError('train_model: how long? Set `epochs` or `max_steps` in the TrainerConfig, or call '
+                         'train_model(epochs=...).')
+    self.total_steps = min(steps)
 
 
 @patch
 def _due(self: TrainerBase, every, number): return every is not None and number % every == 0
 
-# %% ../nbs/00b_training.ipynb #48714e09
+# %% ../nbs/00b_training.ipynb #9bc7545c
 @patch
-def train_model(self: TrainerBase, epochs: int | None = None,  # train until this many epochs are done in total; default: `config.epochs`
+def train_model(self: TrainerBase,
+                epochs: int | None = None,  # train until this many epochs are done in total; default: `config.epochs`
                 resume: bool = False  # continue from `out/last.safetensors`, if there is one
                 ) -> History:
-    "Returns the history, after training to the end, to an early stop, or to Ctrl-C (which saves; `interrupted` is then True). Leaves the model in eval mode, with the best weights if `patience` is set. Raises FileExistsError if `out` already holds a run."
-    if not (epochs is None or _is_whole(epochs, 1)): raise ValueError(f'train_model: epochs={epochs!r} was given; it must be a whole number from 1.')
+    """Returns the history, after training to the end, to an early stop, or to Ctrl-C (which saves; `interrupted` is then
+    True). Leaves the model in eval mode, with the best weights if `patience` is set. Raises FileExistsError if `out` already
+    holds a run."""
     self._set_goal(epochs)
-    if self.total_steps is None: raise ValueError('train_model: how long? Set `epochs` or `max_steps` in the TrainerConfig, or call train_model(epochs=...).')
     self._open(resume)
     with self.training_numbers(), self._interruptible(), self._reporting():
         try:
@@ -959,7 +994,7 @@ def train_model(self: TrainerBase, epochs: int | None = None,  # train until thi
     self.model.eval()
     return self.history
 
-# %% ../nbs/00b_training.ipynb #dab0f72c
+# %% ../nbs/00b_training.ipynb #6cb87a7c
 @patch
 @contextlib.contextmanager
 def _interruptible(self: TrainerBase):
@@ -979,11 +1014,13 @@ def _interruptible(self: TrainerBase):
 
 @patch
 def _tell_interrupted(self: TrainerBase):
-    saved = self.checkpointer.newest
-    print(f'Stopped by Ctrl-C after step {self.step}. ' + (f'Saved as {saved.name}: `train_model(resume=True)` continues.' if saved else
-          'Nothing is saved (no `out` folder); `train_model()` continues while this session lasts.'))
+    "Prints where the run stopped and how to go on."
+    saved, saved_step = self.checkpointer.newest, self.checkpointer.newest_step
+    print(f'Stopped by Ctrl-C after step {self.step}. ' + (
+        f'{saved.name} holds step {saved_step}: `train_model(resume=True)` continues from there.' if saved else
+        'Nothing is saved (no `out` folder, or no checkpoint yet); `train_model()` continues while this session lasts.'))
 
-# %% ../nbs/00b_training.ipynb #ad15a72a
+# %% ../nbs/00b_training.ipynb #6ba13fe1
 @patch
 def save(self: TrainerBase, path: str | Path | None = None  # default: `out/last.safetensors`
          ) -> Path:
@@ -991,11 +1028,12 @@ def save(self: TrainerBase, path: str | Path | None = None  # default: `out/last
     path = self.checkpointer.last if path is None else Path(path)
     self._flush()
     self.history.sync()
-    save_checkpoint(path, self.model, self.ema, self.optimizer, rng_state(self.device) if self._inside else self._rng, self.extra_state(),
-                    dataset=self._dataset(), trainer=self.config.to_dict(), precision=str(self.dtype), loader=self._loader_facts(),
+    rng = rng_state(self.device) if self._inside else self._rng
+    save_checkpoint(path, self.model, self.ema, self.optimizer, rng, self.extra_state(), dataset=self._dataset(),
+                    trainer=self.config.to_dict(), precision=str(self.dtype), loader=self._loader_facts(),
                     position={'epoch': self.epoch, 'batch': self.batch, 'step': self.step, 'total_steps': self.total_steps},
                     early_stopping=self.early_stopping.state())
-    self.checkpointer.newest = path
+    if path != self.checkpointer.best: self.checkpointer.newest, self.checkpointer.newest_step = path, self.step
     return path
 
 
@@ -1024,7 +1062,7 @@ def sync(self: History):
     if self.path is None or not self.path.exists(): return
     with self.path.open('rb') as file: os.fsync(file.fileno())
 
-# %% ../nbs/00b_training.ipynb #a6c630bb
+# %% ../nbs/00b_training.ipynb #90f872c7
 @patch
 def resume(self: TrainerBase, path: str | Path,  # a checkpoint of this model, these data and these settings
            accept_changes: bool = False  # continue although settings differ; the run is then no longer reproducible from them
@@ -1045,29 +1083,33 @@ def resume(self: TrainerBase, path: str | Path,  # a checkpoint of this model, t
     history = History.load(rows) if rows.is_file() else History()
     history.path = self.history.path
     history.truncate(self.step, self.epoch)
-    self.history, self.checkpointer.newest, self._restored_from = history, path, None
+    self.history, self._restored_from = history, None
+    self.checkpointer.newest, self.checkpointer.newest_step = path, self.step
     return self
 
-# %% ../nbs/00b_training.ipynb #9aa80cdf
-_ARITHMETIC = ('lr', 'betas', 'weight_decay', 'optimizer', 'schedule', 'warmup_steps', 'grad_clip', 'precision', 'seed', 'ema_decay')
+# %% ../nbs/00b_training.ipynb #b382210c
+_ARITHMETIC = ('lr', 'betas', 'weight_decay', 'optimizer', 'schedule', 'warmup_steps', 'grad_clip', 'precision', 'seed',
+               'ema_decay')  # settings that a resumed run must share with the one before
 
 
 @patch
 def _refuse_changes(self: TrainerBase, saved):
     "Raises CheckpointError if the model, the batches or the settings differ from those of the checkpoint."
     config = json.loads(json.dumps(getattr(self.model, 'config', None)))
-    now = {'model': config or {}, 'loader': self._loader_facts(), 'settings': self.config.to_dict(),
-           'average': {'kept': self.ema is not None}}
-    then = {'model': saved.config or {}, 'loader': saved.meta['loader'], 'settings': saved.meta['trainer'], 'average': {'kept': 'ema' in saved.meta}}
-    differ = [f'{part} {key}: {then[part].get(key)!r} then, {now[part].get(key)!r} now' for part in now for key in {**then[part], **now[part]}
-              if then[part].get(key) != now[part].get(key) and (part != 'settings' or key in _ARITHMETIC)]
+    now = {'model': config or {}, 'loader': self._loader_facts(), 'average': {'kept': self.ema is not None},
+           'settings': {key: self.config.to_dict()[key] for key in _ARITHMETIC}}
+    then = {'model': saved.config or {}, 'loader': saved.meta['loader'], 'average': {'kept': 'ema' in saved.meta},
+            'settings': {key: saved.meta['trainer'].get(key) for key in _ARITHMETIC}}
+    differ = [f'{part} {key}: {then[part].get(key)!r} then, {now[part].get(key)!r} now'
+              for part in now for key in {**then[part], **now[part]} if then[part].get(key) != now[part].get(key)]
     if differ:
         raise CheckpointError(f'{saved.path} belongs to another run: {"; ".join(differ)}. Use the values of then, or '
                               '`resume(path, accept_changes=True)` to go on with those of now.')
     if saved.meta['precision'] != str(self.dtype):
-        print(f'Note: the run computed in {saved.meta["precision"]}, this machine in {self.dtype}; the rest will not be bit-identical.')
+        print(f'Note: the run computed in {saved.meta["precision"]}, this machine in {self.dtype}; '
+              'the rest will not be bit-identical.')
 
-# %% ../nbs/00b_training.ipynb #48e32f95
+# %% ../nbs/00b_training.ipynb #40cb97e2
 @patch
 def load(self: EMA, averages: dict[str, torch.Tensor], meta: dict):
     "Takes up the averages and counters of a checkpoint; returns nothing."
@@ -1084,14 +1126,16 @@ def _open(self: TrainerBase, resume):
         return self.history.truncate(self.step, self.epoch)
     try: self.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise type(error)(error.errno, f'The folder of the run, {self.out}, could not be made ({error.strerror}). Choose another `out`.') from error
+        raise type(error)(error.errno, f'The folder of the run, {self.out}, could not be made ({error.strerror}). '
+                          'Choose another `out`.') from error
     there = [path.name for path in (self.checkpointer.last, self.history.path) if path.exists()]
     if resume and self.checkpointer.last.exists(): self.resume(self.checkpointer.last)
     elif there and not resume and self.step == 0:
-        raise FileExistsError(f'{self.out} already holds a run ({", ".join(there)}). Continue it with train_model(resume=True), or choose another `out`.')
+        raise FileExistsError(f'{self.out} already holds a run ({", ".join(there)}). Continue it with train_model(resume=True), '
+                              'or choose another `out`.')
     else: self.history.truncate(self.step, self.epoch)
 
-# %% ../nbs/00b_training.ipynb #562abc93
+# %% ../nbs/00b_training.ipynb #1735765d
 @patch
 def _state(self: TrainerBase):
     "Copies of the model's and the average's tensors."
@@ -1111,10 +1155,7 @@ def _put_state(self: TrainerBase, state):
 def _keep_best(self: TrainerBase):
     "Remembers the present weights as the best."
     if self.out is None: self._best = self._state()
-    else:
-        newest = self.checkpointer.newest
-        self.save(self.checkpointer.best)
-        self.checkpointer.newest = newest or self.checkpointer.newest
+    else: self.save(self.checkpointer.best)
 
 
 @patch
@@ -1127,7 +1168,7 @@ def _restore_best(self: TrainerBase):
         self._put_state((saved.group('model'), saved.group('ema')))
     self._restored_from = end
 
-# %% ../nbs/00b_training.ipynb #823d01a8
+# %% ../nbs/00b_training.ipynb #44a8f0a7
 @patch
 def _start_state(self: TrainerBase):
     "What a run has before its first step."
@@ -1135,15 +1176,15 @@ def _start_state(self: TrainerBase):
     self._restored_from = None  # state at the end of training, while the best one is in the model
     self._best = None  # best weights, where there is no folder to keep them in
     self._progress = _Silent()
-    self._seconds, self._flushed_at = 0., time.perf_counter()
-    self._goal_epochs, self._goal_steps = self.config.epochs, self.config.max_steps
-    self._set_goal(None)
+    self._guarded_step, self._seconds, self._flushed_at = 0, 0., time.perf_counter()
+    self._goal_epochs, self._goal_steps, self.total_steps = self.config.epochs, self.config.max_steps, None
+    if self._goal_epochs or self._goal_steps: self._set_goal(None)
     with seeded(stream_seed(self.config.seed, 'training'), self.device): self._rng = rng_state(self.device)
     supports = getattr(self.optimizer, '_step_supports_amp_scaling', False)
     self._deferred_guard = self.device.type == 'cuda' and supports  # the optimizer itself skips bad steps, unasked
     self._bad = torch.zeros((), device=self.device)
-    compiled = self.config.compile
-    self._core_step = torch.compile(self.core_step, **({'backend': compiled} if isinstance(compiled, str) else {})) if compiled else self.core_step
+    self._core_step, backend = self.core_step, self.config.compile
+    if backend: self._core_step = torch.compile(self.core_step, backend='inductor' if backend is True else backend)
 
 # %% ../nbs/00b_training.ipynb #fa5c28d8
 class _Silent:
@@ -1203,13 +1244,14 @@ class _Progress(_Silent):
         if hasattr(self.stream, 'clear'): self.stream.clear()
         if self.live: self.live.close()
 
-# %% ../nbs/00b_training.ipynb #86593a64
+# %% ../nbs/00b_training.ipynb #5561cddd
 def tensorboard_writer(folder: str):
     "Returns a TensorBoard writer; raises ImportError that says what to install, if it is not there."
     try: from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ImportError(f'TrainerConfig(tensorboard={folder!r}) needs the package tensorboard, which is not installed. '
-                          'Run `pip install tensorboard`, or leave the setting at None: the history is saved without it.') from error
+                          'Run `pip install tensorboard`, or leave the setting at None: the history is saved without it.'
+                          ) from error
     return SummaryWriter(folder)
 
 
