@@ -541,7 +541,7 @@ def load_checkpoint(path: str | Path,  # a file `save_checkpoint` wrote
                               'Copy the file again, or use an earlier checkpoint.')
     return Checkpoint(Path(path), meta, tensors)
 
-# %% ../nbs/00b_training.ipynb #0bbce13f
+# %% ../nbs/00b_training.ipynb #ed99b14b
 def _check_versions(path, meta):
     "Raises CheckpointError if the file has another format, or its layers computed something else."
     for name, ours, what in (('format_version', FORMAT_VERSION, 'format'), ('layer_version', LAYER_VERSION, 'layer version')):
@@ -549,8 +549,8 @@ def _check_versions(path, meta):
         if theirs != ours:
             side = 'newer' if isinstance(theirs, int) and theirs > ours else 'older'
             raise CheckpointError(f'{path} has {what} {theirs}; this code (version {__version__}) reads {what} {ours}. The file '
-                                  f'was written by {side} code, version {meta.get("code_version")}: install that version to use it, '
-                                  'or train again.')
+                                  f'was written by {side} code, version {meta.get("code_version")}: install that version to use '
+                                  'it, or train again.')
 
 # %% ../nbs/00b_training.ipynb #ea949e0e
 def optimizer_to_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict]:
@@ -651,7 +651,7 @@ class EarlyStopping:
         self.best, self.best_epoch, self.waited = state['best'], state['best_epoch'], state['waited']
         if self.best is None: self.best = math.inf
 
-# %% ../nbs/00b_training.ipynb #2633df27
+# %% ../nbs/00b_training.ipynb #b5f10073
 class NonFiniteLossError(RuntimeError):
     """Training met a loss or gradient that is not a number: has `step`, `term`, `grad_norm` and `checkpoint` (the last good
     one, or None)."""
@@ -662,8 +662,8 @@ class NonFiniteLossError(RuntimeError):
                  'There is no checkpoint yet; give the trainer an `out` folder to have one.')
         state = (f'The step was not taken: weights, optimizer and average are those of step {step - 1}.' if not taken else
                  'This trainer\'s own train_step had taken the step before it could be checked: the weights are not to be used.')
-        super().__init__(f'Step {step} gave a value that is not finite: {term} ({values}). {state} {where} Usual remedies: a lower '
-                         "learning rate, `warmup_steps`, `grad_clip`, precision='float32', or a look at the data of this batch.")
+        super().__init__(f'Step {step} gave a value that is not finite: {term} ({values}). {state} {where} Usual remedies: a '
+                         "lower learning rate, `warmup_steps`, `grad_clip`, precision='float32', or a look at the data of this batch.")
 
 # %% ../nbs/00b_training.ipynb #668b03c8
 def batches_of(loader,  # anything with `batches(epoch, start)`; else anything that can be iterated again and again
