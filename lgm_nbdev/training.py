@@ -169,7 +169,7 @@ OPTIMIZERS = {  # name -> (class, the settings it takes from a TrainerConfig)
     'rmsprop': (torch.optim.RMSprop, lambda c: dict(alpha=c.betas[1])),
 }
 
-# %% ../nbs/00b_training.ipynb #036e1cdc
+# %% ../nbs/00b_training.ipynb #360ea4d9
 @dataclass(frozen=True)
 class TrainerConfig:
     "Every setting of a run: checked when it is made, JSON-able, stored in the checkpoint."
@@ -187,7 +187,7 @@ class TrainerConfig:
     seed: int = 0  # of the noise drawn in training (the order of the data has the loader's seed)
     device: str = 'auto'  # 'auto' | 'cpu' | 'cuda' | 'cuda:0' | 'mps'
     ema_decay: float | None = None  # keep an average of the weights; 0.99 to 0.9999 are usual
-    checkpoint_every_epochs: int | None = 1
+    checkpoint_every_epochs: int | None = 1  # None: only at the end (and by steps)
     checkpoint_every_steps: int | None = None
     plot_every: int | None = None  # epochs between calls of `plot_examples`
     eval_every: int | None = 1  # epochs between evaluations on the validation set
@@ -233,7 +233,7 @@ def make_optimizer(parameters,  # what to train
     optimizer, options = OPTIMIZERS[config.optimizer]
     return optimizer(parameters, lr=config.lr, weight_decay=config.weight_decay, **options(config))
 
-# %% ../nbs/00b_training.ipynb #dd08e759
+# %% ../nbs/00b_training.ipynb #c128d2ef
 def weighted_mean(rows: list[dict],  # each with a `count` and some numbers
                   names: list[str]  # which of them to average
                   ) -> dict[str, float]:  # name -> mean over examples, not over batches
@@ -241,7 +241,7 @@ def weighted_mean(rows: list[dict],  # each with a `count` and some numbers
     means = {}
     for name in names:
         present = [(row['count'], row[name]) for row in rows if name in row]
-        means[name] = math.fsum(n * value for n, value in present) / sum(n for n, _ in present)
+        means[name] = sum(n * value for n, value in present) / sum(n for n, _ in present)
     return means
 
 # %% ../nbs/00b_training.ipynb #41732b46
@@ -354,7 +354,7 @@ def ema_update(averages: list[torch.Tensor],  # changed in place
     Juditsky 1992; Tarvainen & Valpola 2017)."""
     torch._foreach_lerp_(averages, values, 1 - decay)
 
-# %% ../nbs/00b_training.ipynb #f854106d
+# %% ../nbs/00b_training.ipynb #646de6d3
 class EMA:
     "An exponential moving average of a model's parameters and buffers, that can stand in for them and step back."
     def __init__(self, model: nn.Module,
@@ -369,6 +369,10 @@ class EMA:
 
     def _tensors(self):
         return {name: t.detach() for named in (self.model.named_parameters, self.model.named_buffers) for name, t in named()}
+
+    def follow(self):
+        "Moves the averages to where the model is, in its types; returns nothing."
+        self.averages = {name: self.averages[name].to(t) for name, t in self._tensors().items()}
 
     def current_decay(self) -> float:
         "Returns the decay of the next update: small at first, so that the random initial weights are soon forgotten."
@@ -688,7 +692,7 @@ def count_of(batch) -> int:
     if isinstance(batch, torch.Tensor): return len(batch)
     return count_of(next(iter(batch.values())) if isinstance(batch, dict) else batch[0])
 
-# %% ../nbs/00b_training.ipynb #fad016ba
+# %% ../nbs/00b_training.ipynb #40e74a05
 class TrainerBase:
     "Trains a model; a subclass writes `core_step`."
     def __init__(self, model: nn.Module,  # moved to the device; `model.config` rebuilds it from a checkpoint
@@ -703,18 +707,19 @@ class TrainerBase:
         self.device = resolve_device(config.device)
         self.dtype = resolve_precision(config.precision, self.device, model)
         self.model = model.to(self.device, torch.float64 if self.dtype == torch.float64 else None)
-        _check_parts(self.model, train_loader, val_loader, optimizer)
+        _check_parts(self.model, train_loader, val_loader, optimizer, ema, config)
         self.optimizer = optimizer if optimizer is not None else make_optimizer(self.model.parameters(), config)
         self.base_rates = [group['lr'] for group in self.optimizer.param_groups]
         self.ema = ema if ema is not None or config.ema_decay is None else EMA(self.model, config.ema_decay)
+        if ema is not None: ema.follow()
         self.epoch = self.batch = self.step = 0  # epochs completed, batches of the present epoch done, steps taken
         self.history = History(self.out and self.out / 'history.jsonl')
         self.checkpointer = Checkpointer(self.out, config.checkpoint_every_epochs, config.checkpoint_every_steps)
         self.early_stopping = EarlyStopping(config.patience)
         self._start_state()
 
-# %% ../nbs/00b_training.ipynb #9421442b
-def _check_parts(model, train_loader, val_loader, optimizer):
+# %% ../nbs/00b_training.ipynb #5c3061dc
+def _check_parts(model, train_loader, val_loader, optimizer, ema, config):
     "Raises ValueError if loaders, model and optimizer do not belong together."
     for name, loader in (('train_loader', train_loader), ('val_loader', val_loader)):
         if loader is None and name == 'val_loader': continue
@@ -729,6 +734,11 @@ def _check_parts(model, train_loader, val_loader, optimizer):
     if optimizer is not None and not any(id(p) in own for group in optimizer.param_groups for p in group['params']):
         raise ValueError('TrainerBase: the optimizer trains none of the model\'s parameters. Build it from '
                          '`model.parameters()` of this model.')
+    if ema is not None and ema.model is not model:
+        raise ValueError('TrainerBase: the EMA averages another model. Make it with `EMA(model, decay)` of this model.')
+    if config.patience is not None and (val_loader is None or config.eval_every is None):
+        raise ValueError(f'TrainerBase: patience={config.patience} stops training when the validation loss stops improving, and nothing '
+                         'is evaluated. Give a `val_loader` and `eval_every`, or leave patience at None.')
 
 # %% ../nbs/00b_training.ipynb #79a959b1
 @patch
@@ -883,14 +893,14 @@ def training_numbers(self: TrainerBase):
 def _to_device(self: TrainerBase, batch):
     return move(batch, self.device, torch.float64 if self.dtype == torch.float64 else None)
 
-# %% ../nbs/00b_training.ipynb #6f4e74e4
+# %% ../nbs/00b_training.ipynb #82fdd68a
 @patch
 def _take_step(self: TrainerBase, batch):
     "One step and everything that belongs to it."
     batch = self._to_device(batch)
     factor = SCHEDULES[self.config.schedule](self.step, self.total_steps, self.config.warmup_steps)
     for group, rate in zip(self.optimizer.param_groups, self.base_rates): group['lr'] = rate * factor
-    terms = self.train_step(batch)
+    terms = {name: v.detach() if isinstance(v, torch.Tensor) else v for name, v in self.train_step(batch).items()}
     if self._guarded_step != self.step + 1: self._refuse_non_finite(terms, self.step + 1, taken=True)  # own optimizer calls
     if self.ema: self.ema.update()
     self.step += 1
@@ -909,7 +919,7 @@ def _flush(self: TrainerBase):
     rows = self.history.flush(lambda row: self._refuse_non_finite(measured(row), row['step']))
     if rows: self._progress.steps(rows)
 
-# %% ../nbs/00b_training.ipynb #df5a30e0
+# %% ../nbs/00b_training.ipynb #2aac6f34
 @patch
 def train_epoch(self: TrainerBase) -> dict | None:
     "Returns the row of the epoch: takes its remaining steps, evaluates, saves, plots. None if Ctrl-C came first."
@@ -932,15 +942,19 @@ def _end_epoch(self: TrainerBase) -> dict:
     "Returns the epoch's row, after all that an epoch ends with. The last one may be incomplete, if steps were counted."
     number, complete = self.epoch + 1, self.batch >= len(self.train_loader)
     steps = [row for row in self.history.steps[-self.batch:] if row['epoch'] == number]
-    names = [name for name in steps[-1] if name not in _COORDINATES]
+    names = list(dict.fromkeys(name for s in steps for name in s if name not in _COORDINATES))
     row = {'epoch': number, 'step': self.step, 'count': sum(s['count'] for s in steps), 'seconds': round(self._seconds, 3),
-           'lr': steps[-1]['lr'], **{f'train/{name}': value for name, value in weighted_mean(steps, names).items()}}
+           'lr': self.optimizer.param_groups[0]['lr'], **{f'train/{name}': value for name, value in weighted_mean(steps, names).items()}}
     if complete: self.epoch, self.batch, self._seconds = number, 0, 0.
     if self.val_loader is not None and (self._due(self.config.eval_every, number) or self.finished()):
         row |= {f'val/{name}': value for name, value in self.evaluate().items()}
     self.history.add_epoch(**row)
     watched = self.early_stopping
-    if watched.patience is not None and watched.name in row and watched.update(row[watched.name], number): self._keep_best()
+    if watched.patience is not None and any(name.startswith('val/') for name in row):
+        if watched.name not in row:
+            raise ValueError(f'EarlyStopping watches {watched.name!r}, which is not measured; there are '
+                             f'{", ".join(name for name in row if name.startswith("val/"))}. Set `trainer.early_stopping.name`.')
+        if watched.update(row[watched.name], number): self._keep_best()
     if complete and self.checkpointer.due_after_epoch(number): self.save()
     self._progress.epoch(row, self.history, self._draw_examples(number))
     return row
