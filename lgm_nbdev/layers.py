@@ -770,7 +770,7 @@ class ImageRoot(nn.Conv2d):
                              'Build it with the image_shape of your data, or resize and pad the images.')
         return super().forward(x)
 
-# %% ../nbs/00_layers.ipynb #d201e6e8
+# %% ../nbs/00_layers.ipynb #8f4e4436
 class VectorRoot(nn.Linear):
     "Vectors (B, in_features) -> (B, channels, height, width), a linear layer."
 
@@ -778,9 +778,8 @@ class VectorRoot(nn.Linear):
         self,
         in_features: int,  # length of the vector
         shape: tuple[int, int, int],  # (channels, height, width) of the result
-        bias: bool = True,  # add a constant per entry
     ):
-        super().__init__(check_positive('in_features', in_features), math.prod(shape), bias=bias)
+        super().__init__(check_positive('in_features', in_features), math.prod(shape))
         self.shape = tuple(shape)
 
     def forward(
@@ -839,13 +838,13 @@ def check_image_shape(
         check_positive(f'image_shape={shape}: {name}', value)
     return shape
 
-# %% ../nbs/00_layers.ipynb #1c3a9c71
+# %% ../nbs/00_layers.ipynb #685bd7c5
 def image_to_vector_net(
     image_shape: tuple[int, int, int],  # (channels, height, width) of the images
     out_features: int,  # length of the output vector
     root_channels: int = 8,  # channels of the root's features; few, because they are at the image's own size
     root_stride: int = 1,  # distance between the root's features, in pixels
-    filters: tuple[int, ...] = (16, 64),  # channels per level
+    filters: tuple[int, ...] = (16, 32),  # channels per level
     strides: tuple[int, ...] = (2, 2),  # factor between the grids, per level
     n_blocks: tuple[int, ...] = (1, 1),  # number of blocks, per level
     spectral_norm: bool = False,  # see `apply_spectral_norm`
@@ -861,13 +860,13 @@ def image_to_vector_net(
     net = ConditionalNet(root, body, NormActConv(filters[-1], last, shared))
     return apply_spectral_norm(net) if spectral_norm else net
 
-# %% ../nbs/00_layers.ipynb #3d28c6c7
+# %% ../nbs/00_layers.ipynb #7119881a
 def vector_to_image_net(
     in_features: int,  # length of the input vector
     image_shape: tuple[int, int, int],  # (channels, height, width) of the images
     out_channels: int | None = None,  # channels of the output, if a likelihood needs several per image channel
     root_channels: int = 64,  # channels at the smallest size
-    filters: tuple[int, ...] = (16, 8),  # channels per level
+    filters: tuple[int, ...] = (32, 8),  # channels per level
     strides: tuple[int, ...] = (2, 2),  # factor between the grids, per level
     n_blocks: tuple[int, ...] = (1, 1),  # number of blocks, per level
     head_stride: int = 1,  # distance between the last features, in pixels of the image
@@ -880,7 +879,7 @@ def vector_to_image_net(
     check_positive('root_channels', root_channels), check_positive('head_stride', head_stride)
     size, *targets = level_sizes(image_shape[1:], (head_stride, *reversed(strides)))
     body = CNNBody(root_channels, filters, strides, n_blocks, direction='up', sizes=targets[-2::-1], **options)
-    root = VectorRoot(in_features, (root_channels, *targets[-1]), bias=shared.norm != 'batch')
+    root = VectorRoot(in_features, (root_channels, *targets[-1]))
     last = ImageConv(filters[-1], out_channels, size, head_stride, shared.upsample)
     net = ConditionalNet(root, body, NormActConv(filters[-1], last, shared))
     return apply_spectral_norm(net) if spectral_norm else net
