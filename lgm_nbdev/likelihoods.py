@@ -132,7 +132,7 @@ def register_likelihood(cls):
     LIKELIHOODS[cls.name] = cls
     return cls
 
-# %% ../nbs/00d_likelihoods.ipynb #f5ad5768
+# %% ../nbs/00d_likelihoods.ipynb #c5bc65d0
 def get_likelihood(
     name: str,  # a key of `LIKELIHOODS`
     **options  # what this member takes, e.g. sigma=0.1
@@ -140,11 +140,15 @@ def get_likelihood(
     "The likelihood of this name. ValueError listing what exists (names), or what this member takes (options)."
     if name not in LIKELIHOODS:
         raise ValueError(f'There is no likelihood called {name!r}. Choose one of: {", ".join(sorted(LIKELIHOODS))}.')
-    accepted = list(inspect.signature(LIKELIHOODS[name]).parameters)
+    accepted = inspect.signature(LIKELIHOODS[name]).parameters
     unknown = sorted(set(options) - set(accepted))
+    missing = [p.name for p in accepted.values() if p.default is p.empty and p.name not in options]
     if unknown:
         takes = f'takes {", ".join(accepted)}' if accepted else 'takes no options'
         raise ValueError(f'The likelihood {name!r} has no option called {", ".join(unknown)}: it {takes}.')
+    if missing:
+        raise ValueError(f'The likelihood {name!r} needs {", ".join(missing)}, and has no default for it: write '
+                         f'get_likelihood({name!r}, {missing[0]}=0.1), or {{"name": "{name}", "{missing[0]}": 0.1}} in a configuration.')
     return LIKELIHOODS[name](**options)
 
 # %% ../nbs/00d_likelihoods.ipynb #12f7562a
