@@ -912,7 +912,7 @@ def perturbed_copy(
             p.add_(scale * torch.randn(p.shape, generator=generator, dtype=p.dtype).to(p.device))
     return copied
 
-# %% ../nbs/00_layers.ipynb #de1dee34
+# %% ../nbs/00_layers.ipynb #b79397ed
 def check_gradients(
     module: nn.Module,  # left as it is; the check works on a copy in float64
     *inputs,  # what the module is called with; several different examples, so that no activation is off for all of them
@@ -925,7 +925,8 @@ def check_gradients(
     used = watch_norms(net)
     inputs = [x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in inputs]
     outputs = [y for y in tensors_in(net(*inputs)) if y.requires_grad]
-    sum((y * torch.randn(y.shape, generator=generator, dtype=y.dtype).to(y.device)).sum() for y in outputs).backward()
+    if outputs:
+        sum((y * torch.randn(y.shape, generator=generator, dtype=y.dtype).to(y.device)).sum() for y in outputs).backward()
     sizes = {name: 0. if p.grad is None else float(p.grad.abs().max()) for name, p in net.named_parameters() if p.requires_grad}
     largest = max(sizes.values(), default=0.) or 1.
     silent = [name for name, size in sizes.items() if not size > 1e-10 * largest]
