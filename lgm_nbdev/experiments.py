@@ -7,14 +7,15 @@ __all__ = ['KINDS', 'RECORD_FORMAT', 'RECORD_VERSION', 'BUDGETS', 'VAE_WORDS', '
            'USER_ERRORS', 'MEANINGS', 'ENDINGS', 'Run', 'record_path', 'versions', 'machine', 'CpuClock', 'write_once',
            'RecordError', 'seal', 'make_record', 'write_record', 'load_record', 'read_record', 'records', 'entry',
            'records_table', 'Budget', 'ModelKind', 'Picture', 'transforms_for', 'first_images', 'vae_diagnosis',
-           'vae_pictures', 'vae_walk', 'fields_of', 'find', 'parse_overrides', 'parse_value', 'make_settings',
-           'own_files', 'folder_state', 'refuse_occupied', 'open_folder', 'differences', 'Experiment', 'make_loaders',
-           'prepare', 'score', 'training_content', 'CommandError', 'Parser', 'in_words', 'run_command', 'train_parser',
-           'load_data', 'run_in_folder', 'train_action', 'finish_run', 'metrics_content', 'all_pictures', 'number_rows',
-           'page_intro', 'write_page', 'load_model', 'save_samples', 'check_ending', 'sample_parser', 'sample_action',
-           'quickstart_parser', 'quickstart_action', 'lgm_quickstart', 'lgm_train', 'lgm_sample']
+           'vae_pictures', 'vae_walk', 'beyond_defaults', 'fields_of', 'find', 'parse_overrides', 'parse_value',
+           'make_settings', 'own_files', 'folder_state', 'refuse_occupied', 'open_folder', 'differences', 'Experiment',
+           'make_loaders', 'prepare', 'score', 'training_content', 'CommandError', 'Parser', 'in_words', 'run_command',
+           'train_parser', 'load_data', 'run_in_folder', 'train_action', 'finish_run', 'metrics_content',
+           'all_pictures', 'number_rows', 'page_intro', 'write_page', 'load_model', 'save_samples', 'check_ending',
+           'sample_parser', 'sample_action', 'quickstart_parser', 'quickstart_action', 'lgm_quickstart', 'lgm_train',
+           'lgm_sample']
 
-# %% ../nbs/05a_experiments.ipynb #1b7b8d05
+# %% ../nbs/05a_experiments.ipynb #ee8daeff
 import argparse
 import contextlib
 import dataclasses
@@ -41,7 +42,7 @@ import lgm_nbdev
 from .data import DATASETS, SIGNED, UNIT, BatchLoader, Binarize, Normalize, ValueRange, atomic_path, get_splits
 from .data import read_json, resolve_device, to_unit_images, write_json
 from .training import CheckpointError, TrainerConfig, load_checkpoint, seeded
-from .vae import VAETrainer, build_vae, diagnose_collapse, interpolate, vae_config
+from .vae import RECOMMENDED, VAETrainer, build_vae, diagnose_collapse, interpolate, recommended_training, vae_config
 from .visualization import NotebookImage, Section, comparison_grid, gif, html_report, image_grid, interpolation_strip
 from .visualization import plot_history, png_base64, results_table, save_image
 
@@ -327,7 +328,7 @@ def records_table(
         [{**{k: r[k] for k in ('study', 'arm', 'seed')}, **{name: entry(r, name) for name in entries}} for r in found]
     )
 
-# %% ../nbs/05a_experiments.ipynb #fc5567e1
+# %% ../nbs/05a_experiments.ipynb #8e171bbb
 @dataclass(frozen=True)
 class Budget:
     "How much one run may cost: a part of the data, a length, and settings that belong to them."
@@ -350,17 +351,17 @@ BUDGETS = {
         'a few minutes on 2 cores: all images',
         None,
         128,
-        trainer={'epochs': 8, 'schedule': 'cosine', 'warmup_steps': 200, 'ema_decay': 0.995, 'checkpoint_every_steps': 200},
+        trainer={'max_steps': 3000, 'checkpoint_every_steps': 200},
     ),
     'gpu': Budget(
         'full size, meant for a graphics card (not yet run on one)',
         None,
         256,
-        trainer={'epochs': 100, 'schedule': 'cosine', 'warmup_steps': 1000, 'ema_decay': 0.999},
+        trainer={'epochs': 100, 'warmup_steps': 1000},
     ),
 }
 
-# %% ../nbs/05a_experiments.ipynb #92c38bef
+# %% ../nbs/05a_experiments.ipynb #cc63289b
 @dataclass(frozen=True)
 class ModelKind:
     "What the commands need to know about a kind of model."
@@ -373,6 +374,7 @@ class ModelKind:
     diagnose: Callable  # (trainer, loader) -> further numbers about the model
     pictures: Callable  # (trainer, loader) -> {file name without ending: Picture}
     interpolate: Callable  # (model, n, seed) -> (n, C, H, W) in [0, 1], a walk between two points
+    defaults: Mapping = dataclasses.field(default_factory=dict)  # part of the settings -> fields; budget and --set go before them
 
 
 @dataclass(frozen=True)
@@ -492,7 +494,15 @@ def vae_walk(
     device = next(model.parameters()).device
     return model.generate(n, z=(torch.cos(angle) * start + torch.sin(angle) * across).to(device))
 
-# %% ../nbs/05a_experiments.ipynb #73de85fa
+# %% ../nbs/05a_experiments.ipynb #1d47c190
+def beyond_defaults(
+    config: TrainerConfig,  # settings recommended for a model
+) -> dict:  # field -> value
+    "The fields in which a configuration differs from TrainerConfig's own defaults, without its length."
+    usual = TrainerConfig().to_dict()
+    return {k: v for k, v in config.to_dict().items() if v != usual[k] and k not in ('epochs', 'max_steps')}
+
+
 MODELS = {
     'vae': ModelKind(
         'VAEGauss',
@@ -504,6 +514,7 @@ MODELS = {
         vae_diagnosis,
         vae_pictures,
         vae_walk,
+        {'trainer': beyond_defaults(recommended_training()), 'options': {'beta': RECOMMENDED['beta']}},
     ),
 }
 
@@ -582,7 +593,7 @@ def parse_value(
     except json.JSONDecodeError:
         return text
 
-# %% ../nbs/05a_experiments.ipynb #ff14b7ac
+# %% ../nbs/05a_experiments.ipynb #9b834af6
 def make_settings(
     splits,  # Splits: the data
     model: str = 'vae',  # a name in MODELS
@@ -595,7 +606,8 @@ def make_settings(
     shape, given = tuple(splits.train.image_shape), {'seed': seed, 'dataset': splits.name}
     given = {name: value for name, value in given.items() if name in _keywords(kind.make_config)}
     config = kind.make_config(shape, **{**given, **size.config, **_ranges(overrides.get('config', {}))})
-    trainer = TrainerConfig.from_dict({**size.trainer, 'seed': seed, **overrides.get('trainer', {})}).to_dict()
+    usual, given = kind.defaults, overrides.get('trainer', {})
+    trainer = TrainerConfig.from_dict({**usual.get('trainer', {}), **size.trainer, 'seed': seed, **given}).to_dict()
     data = {'batch_size': size.batch_size, **overrides.get('data', {}), 'source': splits.source, 'image_shape': list(shape)}
     data |= {part: len(getattr(splits, part)) for part in PARTS}
     settings = {
@@ -606,7 +618,7 @@ def make_settings(
         'data': data,
         'config': config,
         'trainer': {k: v for k, v in trainer.items() if k not in ('device', 'progress')},
-        'options': dict(overrides.get('options', {})),
+        'options': {**usual.get('options', {}), **overrides.get('options', {})},
     }
     return json.loads(json.dumps(settings))
 
@@ -958,7 +970,7 @@ def finish_run(
     write_once(out / 'metrics.json', metrics)
     return metrics
 
-# %% ../nbs/05a_experiments.ipynb #9c653c10
+# %% ../nbs/05a_experiments.ipynb #d0d653dd
 MEANINGS = {  # entry of a metrics record -> what to tell a newcomer
     'elbo': (
         'A lower bound on the log-likelihood the model gives to an image, in nats. Higher is better; it is reconstruction and KL,'
@@ -972,7 +984,7 @@ MEANINGS = {  # entry of a metrics record -> what to tell a newcomer
         'How much the codes say about their images (nats per image): the price of knowing the code. Near 0 the model ignores its'
         ' codes.'
     ),
-    'loss': 'What training minimised.',
+    'loss': 'What training minimised: reconstruction plus beta times KL. The other numbers do not depend on beta.',
     'clipped': 'Share of pixels of the reconstructions outside [0, 1], which were cut off before they were drawn.',
     'active_units': 'Code dimensions that carry information. The others repeat the prior whatever the image is.',
     'latent_dim': 'Code dimensions the model has.',
