@@ -2,6 +2,7 @@
 
 Each function yields one line per fault; the program prints them and exits with 1 if there is any.
 """
+import ast
 import json
 import re
 import sys
@@ -74,6 +75,17 @@ def check_directives(path: Path):
             except yaml.YAMLError as e: yield f"{where}: option {m['name']} is not valid YAML ({e.__class__.__name__})"
 
 
+def check_imports(path: Path):
+    "Cells that nbdev would execute for the docs although they do work: it runs every cell in which an import stands."
+    for i, cell in enumerate(cells(path)):
+        if cell['cell_type'] != 'code' or any(m['name'] in ('export', 'exports', 'exporti') for m in directives(cell)): continue
+        try: tree = ast.parse(re.sub(r'^\s*[%!].*$', 'pass', cell['source'], flags=re.M))
+        except SyntaxError: continue
+        if not any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.walk(tree)): continue
+        harmless = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
+        if not all(isinstance(node, harmless) for node in tree.body): yield f'{path.name} cell {i}: imports and work in one cell'
+
+
 def check_figures(path: Path):
     "Figures without caption or alternative text, and errors kept as outputs."
     for i, cell in enumerate(cells(path)):
@@ -135,7 +147,7 @@ def faults() -> list[str]:
     labels.update(re.findall(r'\{#((?:fig|tbl|eq|sec)-[\w-]+)', ''.join(nb.read_text(encoding='utf-8') for nb in notebooks)))
     found = list(check_yaml(notebooks)) + [f'label {name} is used {n} times' for name, n in labels.items() if n > 1]
     for nb in notebooks:
-        for check in (check_directives(nb), check_figures(nb), check_links(nb, labels), check_processed(nb)): found.extend(check)
+        for check in (check_directives(nb), check_imports(nb), check_figures(nb), check_links(nb, labels), check_processed(nb)): found.extend(check)
     return found
 
 
