@@ -196,7 +196,7 @@ def _link(draft: Path, path: Path):
             raise FileExistsError(str(path)) from None
         os.replace(draft, path)
 
-# %% ../nbs/05a_experiments.ipynb #fcdc8e3a
+# %% ../nbs/05a_experiments.ipynb #1fc554a2
 RECORD_FORMAT = 'lgm_nbdev run record'
 RECORD_VERSION = 1  # of the layout of a record; raised by hand when it changes
 
@@ -204,7 +204,7 @@ RECORD_VERSION = 1  # of the layout of a record; raised by hand when it changes
 class RecordError(ValueError):
     "A record that is damaged, foreign or incomplete; the message names the file and what to do."
 
-
+# %% ../nbs/05a_experiments.ipynb #1e74b901
 def seal(
     record: Mapping,  # JSON-able, without its own checksum
 ) -> str:  # 64 hexadecimal digits
@@ -476,7 +476,7 @@ VAE_WORDS = {  # picture -> (heading, what it shows and how to read it, what can
     ),
 }
 
-# %% ../nbs/05a_experiments.ipynb #cad58b78
+# %% ../nbs/05a_experiments.ipynb #08cef728
 def vae_walk(
     model,  # a VAEGauss
     n: int,  # number of images
@@ -707,7 +707,7 @@ def open_folder(
     write_json(out / 'run.json', {'settings': settings, 'versions': versions()})
     return False
 
-# %% ../nbs/05a_experiments.ipynb #0c4289a0
+# %% ../nbs/05a_experiments.ipynb #bc634845
 def differences(
     then,  # nested dictionaries
     now,
@@ -807,15 +807,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message):
         raise CommandError(f'{message}. `{self.prog} --help` shows what is accepted.')
 
-# %% ../nbs/05a_experiments.ipynb #a379286c
-USER_ERRORS = (
-    OSError,
-    ValueError,
-    TypeError,
-    RuntimeError,
-    ImportError,
-    MemoryError,
-)  # a bad input, disk, loss, package: not a bug
+# %% ../nbs/05a_experiments.ipynb #9483198d
+USER_ERRORS = (OSError, ValueError, TypeError, RuntimeError, ImportError, MemoryError)  # bad input, disk, loss, package: no bug
 
 
 def in_words(
