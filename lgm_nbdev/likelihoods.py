@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# %% ../nbs/00d_likelihoods.ipynb #82c54c2e
+# %% ../nbs/00d_likelihoods.ipynb #60dd1207
 @dataclass(frozen=True)
 class Support:
     "The values that one dimension of `x` may take; an interval (closed, or open at both ends), or a finite set."
@@ -37,7 +37,7 @@ class Support:
     ) -> Tensor:
         "Boolean tensor of the shape of `x`: is this value in the support? NaN and infinities never are."
         if self.values is not None: return torch.stack([x == v for v in self.values]).any(0)
-        if self.open: return (x > self.low) & (x < self.high) & x.isfinite()
+        if self.open: return (x > self.low) & (x < self.high)  # false for NaN, and for an end that is infinite
         return (x >= self.low - tolerance) & (x <= self.high + tolerance) & x.isfinite()
 
 # %% ../nbs/00d_likelihoods.ipynb #5f3e45f7
