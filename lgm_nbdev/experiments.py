@@ -15,7 +15,7 @@ __all__ = ['KINDS', 'RECORD_FORMAT', 'RECORD_VERSION', 'BUDGETS', 'VAE_WORDS', '
            'sample_parser', 'sample_action', 'quickstart_parser', 'quickstart_action', 'lgm_quickstart', 'lgm_train',
            'lgm_sample']
 
-# %% ../nbs/05a_experiments.ipynb #ee8daeff
+# %% ../nbs/05a_experiments.ipynb #638fe461
 import argparse
 import contextlib
 import dataclasses
@@ -39,7 +39,7 @@ import numpy as np
 import torch
 
 import lgm_nbdev
-from .data import DATASETS, SIGNED, UNIT, BatchLoader, Binarize, Normalize, ValueRange, atomic_path, get_splits
+from .data import DATASETS, SIGNED, UNIT, BatchLoader, Binarize, DataError, Normalize, ValueRange, atomic_path, get_splits
 from .data import read_json, resolve_device, to_unit_images, write_json
 from .training import CheckpointError, TrainerConfig, load_checkpoint, seeded
 from .vae import RECOMMENDED, VAETrainer, build_vae, diagnose_collapse, interpolate, recommended_training, vae_config
@@ -404,7 +404,7 @@ def first_images(
         found.append(next(batches).x)
     return torch.cat(found)[:n]
 
-# %% ../nbs/05a_experiments.ipynb #eb5fef63
+# %% ../nbs/05a_experiments.ipynb #893faa1d
 def vae_diagnosis(
     trainer,  # a VAETrainer after training
     loader,  # a BatchLoader
@@ -412,6 +412,8 @@ def vae_diagnosis(
     "How the latent space is used (from 2,000 images), and what share of sampled and reconstructed pixels was clipped into [0,1]."
     with trainer.observing('diagnosis') as model:
         images = first_images(loader, 2000)
+        if len(images) < 2:  # nothing varies over one image
+            return {'looked_at': len(images)}
         latent = diagnose_collapse(model, images)
         model.generate(256, seed=trainer.config.seed)
         clipped_samples = model.clipped_share
@@ -427,7 +429,7 @@ def vae_diagnosis(
             'looked_at': len(images),
         }
 
-# %% ../nbs/05a_experiments.ipynb #c2489582
+# %% ../nbs/05a_experiments.ipynb #c8ead065
 def vae_pictures(
     trainer,  # a VAETrainer after training
     loader,  # a BatchLoader of images the model was not trained on
@@ -437,34 +439,34 @@ def vae_pictures(
         images = first_images(loader, 24)
         unit = to_unit_images(images, loader.value_range)[0]
         reconstructions, samples = model.reconstruct(images), model.generate(64, seed=trainer.config.seed)
-        codes = model.codes(images[:8])
-        strips = interpolate(model, codes[0::2], codes[1::2], 12)
+        codes = model.codes(images[:8 if len(images) >= 8 else len(images) // 2 * 2])
+        strips = interpolate(model, codes[0::2], codes[1::2], 12) if len(codes) else None
     scale = max(1, round(56 / images.shape[-1]))
-    return {
-        'reconstructions': Picture(
-            comparison_grid(unit, reconstructions, columns=12, scale=scale), *VAE_WORDS['reconstructions']
-        ),
-        'samples': Picture(image_grid(samples, columns=16, scale=scale), *VAE_WORDS['samples']),
-        'interpolation': Picture(interpolation_strip(strips, pad=2, scale=scale), *VAE_WORDS['interpolation']),
+    drawn = {
+        'reconstructions': comparison_grid(unit, reconstructions, columns=12, scale=scale),
+        'samples': image_grid(samples, columns=16, scale=scale),
     }
+    if strips is not None:
+        drawn['interpolation'] = interpolation_strip(strips, pad=2, scale=scale)
+    return {name: Picture(image, *VAE_WORDS[name]) for name, image in drawn.items()}
 
-# %% ../nbs/05a_experiments.ipynb #d61bc949
+# %% ../nbs/05a_experiments.ipynb #9f33e9a4
 VAE_WORDS = {  # picture -> (heading, what it shows and how to read it, what can be seen)
     'reconstructions': (
         'Reconstructions',
         """Each pair of rows shows images the model was not trained on (above) and what the model makes of them (below).
         The encoder squeezes an image into a few numbers, the decoder paints it again from these numbers alone. Look for what
-        survives, such as shape and brightness, and for what is lost, such as prints, stripes and fine texture: there was no room
+        survives, such as shape and brightness, and for what is lost, such as fine texture and rare detail: there was no room
         for it. Blur means that the model is unsure and paints the average of the possibilities.""",
-        'Rows of small images of clothing; below each row the same images again, slightly blurred.',
+        'Rows of small images; below each row the same images again, slightly blurred.',
     ),
     'samples': (
         'Samples',
         """Nobody drew these. Random numbers from a bell curve went into the decoder, and this came out: the first 64
         draws, none left out. A good model gives images that could be in the data set, and all kinds of them. Shapes between two
-        kinds of clothing come from places in the latent space where the encoder puts no image: good reconstructions do not
+        kinds of image come from places in the latent space where the encoder puts no image: good reconstructions do not
         guarantee good samples.""",
-        'A grid of 64 generated images, many of which resemble shirts, trousers, shoes and bags.',
+        'A grid of 64 generated images.',
     ),
     'interpolation': (
         'A walk through the latent space',
@@ -472,7 +474,7 @@ VAE_WORDS = {  # picture -> (heading, what it shows and how to read it, what can
         the numbers of the first are turned step by step into those of the second, and the decoder paints every stop. If the
         images in between look like plausible things, the space is well filled; a mere cross-fade of two pictures would show both
         at half strength.""",
-        'Four rows of images, each changing gradually from one piece of clothing at the left to another at the right.',
+        'Rows of images, each changing gradually from one image at the left to another at the right.',
     ),
 }
 
@@ -859,7 +861,7 @@ def _add_common(parser: Parser, out: str):
     parser.add_argument('--overwrite', action='store_true', help='replace a finished run in FOLDER')
     parser.add_argument('--quiet', action='store_true', help='no progress bar')
 
-# %% ../nbs/05a_experiments.ipynb #bd6f8b26
+# %% ../nbs/05a_experiments.ipynb #fbebc2f3
 def train_parser() -> Parser:
     "The words of `lgm_train`."
     parser = Parser(
@@ -870,7 +872,7 @@ def train_parser() -> Parser:
         ),
         epilog='Example: lgm_train fashion vae --epochs 5 --set latent_dim=16 --set beta=4',
     )
-    parser.add_argument('dataset', help='name of the data: ' + ', '.join(DATASETS))
+    parser.add_argument('dataset', help='name of the data: ' + ', '.join('folder:PATH' if n == 'folder' else n for n in DATASETS))
     parser.add_argument(
         'model', help='name of the model: ' + '; '.join(f'{name} = {kind.about}' for name, kind in MODELS.items())
     )
@@ -884,12 +886,15 @@ def train_parser() -> Parser:
         default=[],
         metavar='KEY=VALUE',
         dest='sets',
-        help='change a field, any number of times: ' + '; '.join(f'{name}: {", ".join(fields_of(name))}' for name in MODELS),
+        help='change a field, any number of times: ' + '; '.join(f'{name}: {", ".join(fields_of(name))}' for name in MODELS)
+        + """. A value with options is JSON, in quotes: --set 'likelihood={"name": "laplace", "scale": 0.1}'""",
     )
+    parser.add_argument('--size', type=int, help='height and width that the images of a folder are brought to')
+    parser.add_argument('--on-error', choices=('raise', 'skip'), default='raise', help='what to do with a corrupt image of a folder')
     parser.add_argument('--test', action='store_true', help='also score the test set: once, when nothing will be chosen any more')
     return parser
 
-# %% ../nbs/05a_experiments.ipynb #2c77c3c4
+# %% ../nbs/05a_experiments.ipynb #614996ea
 def _length(args, overrides: dict) -> dict:
     "The overrides with --epochs or --steps in place of the budget's length."
     for name, value in (('--epochs', args.epochs), ('--steps', args.steps)):
@@ -905,9 +910,14 @@ def load_data(
     limit: int | None = None,  # at most this many images per part
     root: str | None = None,  # where to look
     download: bool | str = False,  # may it be fetched?
+    **options,  # size and on_error, for images in files
 ):  # Splits
-    "The fixed splits of a dataset. Raises `ValueError` for an unknown name, `FileNotFoundError` for data that are not there."
-    return get_splits(dataset, root=root, download=download, limit=limit)
+    "The fixed splits of a dataset. Raises `ValueError` for an unknown name, `CommandError` for data that are not there or not whole."
+    try:
+        return get_splits(dataset, root=root, download=download, limit=limit, **options)
+    except (FileNotFoundError, DataError) as error:
+        raise CommandError(f'{in_words(error)} On the command line these are --download, --data FOLDER, --size N and'
+                           ' --on-error skip.') from error
 
 # %% ../nbs/05a_experiments.ipynb #44d074b4
 def run_in_folder(settings: Mapping, splits, out: Path, args) -> Experiment:
@@ -919,7 +929,7 @@ def run_in_folder(settings: Mapping, splits, out: Path, args) -> Experiment:
         raise KeyboardInterrupt
     return experiment
 
-# %% ../nbs/05a_experiments.ipynb #e057c757
+# %% ../nbs/05a_experiments.ipynb #626dec92
 def train_action(args):
     "What `lgm_train` does."
     size = find(BUDGETS, args.budget, 'budget')
@@ -928,7 +938,9 @@ def train_action(args):
     refuse_occupied(out, args.overwrite)
     resolve_device(args.device)
     limit = overrides.get('data', {}).get('limit', size.limit)
-    splits = load_data(args.dataset, limit, args.data, args.download)
+    splits = load_data(args.dataset, limit, args.data, args.download, size=args.size, on_error=args.on_error)
+    if splits.skipped:
+        print(f'Left out, because they could not be read: {", ".join(map(str, splits.skipped))}.')
     settings = make_settings(splits, args.model, args.budget, args.seed, overrides)
     print(
         f'Data: {splits.name}, {len(splits.train):,} / {len(splits.validation):,} / {len(splits.test):,} images for training /'
@@ -1049,7 +1061,7 @@ def number_rows(
         {'number': name, first: value, 'meaning': MEANINGS.get(name, '')} for name, value in metrics['diagnosis'].items()
     ]
 
-# %% ../nbs/05a_experiments.ipynb #b2ab5868
+# %% ../nbs/05a_experiments.ipynb #36e0a720
 def page_intro(
     metrics: Mapping,  # a metrics record
 ) -> str:  # paragraphs
@@ -1067,7 +1079,7 @@ def page_intro(
     )
     return f"""A model of the kind {metrics['model']} was trained on the data set {metrics['dataset']}: {sizes} images for
         training, validation and test. Source of the images: {data['source']}.\n\n{subset}\n\nTraining took {metrics['steps']:,}
-        steps and {metrics['cpu_seconds']:,.0f} CPU-seconds on {hardware['cores']} cores (budget {metrics['budget']}, seed
+        steps and {metrics['cpu_seconds']:,.0f} CPU-seconds with {hardware['threads']} threads (budget {metrics['budget']}, seed
         {metrics['seed']}, {metrics['precision']}). The validation images were watched during training; {test}."""
 
 # %% ../nbs/05a_experiments.ipynb #a1b50787
@@ -1140,7 +1152,7 @@ def check_ending(path: Path):
     if path.is_dir():
         raise CommandError(f'{path} is a folder. Give the name of a file to write, such as {path.name}/samples{path.suffix}.')
 
-# %% ../nbs/05a_experiments.ipynb #d15abaad
+# %% ../nbs/05a_experiments.ipynb #d8fb533f
 def sample_parser() -> Parser:
     "The words of `lgm_sample`."
     parser = Parser(
@@ -1168,6 +1180,8 @@ def sample_action(args):
     check_ending(path)
     if args.n < 1:
         raise CommandError(f'-n {args.n}: at least 1 image can be drawn.')
+    if args.scale is not None and args.scale < 1:
+        raise CommandError(f'--scale {args.scale}: 1 keeps the size, larger numbers enlarge.')
     model, kind, saved = load_model(args.checkpoint, args.raw, args.device)
     with torch.no_grad():
         images = kind.interpolate(model, args.n, args.seed) if path.suffix == '.gif' else model.generate(args.n, seed=args.seed)

@@ -575,8 +575,8 @@ def interpolate(
                          f'{tuple(b.shape)} and steps={steps}. model.codes(x) encodes images.')
     return model.decode_to_images(linear_interpolation(a, b, steps).flatten(0, 1)).unflatten(0, (len(a), steps))
 
-# %% ../nbs/01_vae.ipynb #95c53bac
-RECOMMENDED = {'batch_size': 128, 'beta': 1.}  # found by the short runs described below: what goes with `vae_config`'s defaults
+# %% ../nbs/01_vae.ipynb #2cbb9a6f
+RECOMMENDED = {'batch_size': 128, 'beta': 1.}  # found by the short runs described above: what goes with `vae_config`'s defaults
 
 def recommended_training(
     max_steps: int = 3000,  # of 128 images: 7.7 passes over Fashion-MNIST
