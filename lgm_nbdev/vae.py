@@ -6,11 +6,12 @@
 __all__ = ['POSTERIOR_SCALES', 'ENCODER', 'DECODER', 'GAUSSIAN', 'ADVICE', 'RECOMMENDED', 'full_precision', 'Autoencoder',
            'check_range_in_support', 'reconstruction_loss', 'AETrainer', 'split_posterior', 'log_var_exp',
            'log_var_softplus', 'reparameterize', 'GaussSampler', 'kl_gauss_elementwise', 'kl_loss_gauss', 'VAEOutput',
-           'VAEGauss', 'elbo', 'negative_elbo', 'free_bits_kl', 'VAETrainer', 'vae_config', 'build_vae', 'posterior_of',
-           'kl_per_dim', 'active_units', 'AggregatedPosterior', 'aggregated_posterior', 'LatentReport',
-           'latent_verdict', 'diagnose_collapse', 'linear_interpolation', 'interpolate', 'recommended_training']
+           'VAEGauss', 'elbo', 'prior_log_prob', 'GaussianPosterior', 'negative_elbo', 'free_bits_kl', 'VAETrainer',
+           'vae_config', 'build_vae', 'posterior_of', 'kl_per_dim', 'active_units', 'AggregatedPosterior',
+           'aggregated_posterior', 'LatentReport', 'latent_verdict', 'diagnose_collapse', 'linear_interpolation',
+           'interpolate', 'recommended_training']
 
-# %% ../nbs/01_vae.ipynb #6f998a52
+# %% ../nbs/01_vae.ipynb #876334ba
 import copy
 import json
 import math
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 
 from .data import RangeError, UNIT, ValueRange, to_unit_images
 from .layers import check_positive, choose, image_to_vector_net, vector_to_image_net
-from .likelihoods import Likelihood, get_likelihood
+from .likelihoods import Likelihood, gaussian_log_density, get_likelihood
 from .training import TrainerBase, TrainerConfig, batches_of, eval_mode, move, seeded
 
 # %% ../nbs/01_vae.ipynb #7623bf99
@@ -324,6 +325,51 @@ def elbo(
     if model.value_range is not None: model.value_range.check(x, 'images')
     output = model(x, samples_per_q, noise)
     return model.log_likelihood_of_draws(x, output).mean(0) - kl_loss_gauss(output.mu, output.log_var)
+
+# %% ../nbs/01_vae.ipynb #5587fd41
+def prior_log_prob(
+    z: Tensor  # (..., L) codes
+) -> Tensor:
+    "(...) log N(z | 0, I) in nats, complete."
+    return gaussian_log_density(z, torch.zeros_like(z), 1.).sum(-1)
+
+# %% ../nbs/01_vae.ipynb #1aba7364
+@dataclass(frozen=True)
+class GaussianPosterior:
+    "q(z|x) = N(mu, exp(log_var)), dimensions independent, for a batch of x."
+    mu: Tensor  # (B, L)
+    log_var: Tensor  # (B, L)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        "(S, B) log q(z|x) in nats, complete, for z of shape (S, B, L)."
+        return gaussian_log_density(z, self.mu, torch.exp(0.5*self.log_var)).sum(-1)
+
+    def detach(self):
+        "The same distribution, its parameters taken as constants."
+        return GaussianPosterior(self.mu.detach(), self.log_var.detach())
+
+    def kl(self) -> Tensor:
+        "(B,) KL(q(z|x) || N(0, I)) in nats, in closed form."
+        return kl_loss_gauss(self.mu, self.log_var)
+
+# %% ../nbs/01_vae.ipynb #a37c449a
+@patch
+def draw(self: GaussianPosterior,
+    samples: int = 1,  # S, draws per x
+    noise: Tensor | None = None  # (S, B, L) or (S, 1, L) to use instead of draws from N(0, 1)
+) -> tuple[Tensor, Tensor]:
+    "(z, log q(z|x)) of shapes (S, B, L) and (S, B); gradients reach the parameters through both (Kingma & Welling 2014, sec. 2.4)."
+    if noise is None: noise = torch.randn(check_positive('samples', samples), *self.mu.shape, dtype=self.mu.dtype, device=self.mu.device)
+    z = reparameterize(self.mu, torch.exp(0.5*self.log_var), noise)
+    return z, self.log_prob(z)
+
+# %% ../nbs/01_vae.ipynb #50861a47
+@patch
+def posterior(self: VAEGauss,
+    x: Tensor  # (B, ...) data in the model's range
+) -> GaussianPosterior:
+    "q(z|x) of every x of the batch."
+    return GaussianPosterior(*self.encoding_parameters(x))
 
 # %% ../nbs/01_vae.ipynb #f4b8a35e
 def negative_elbo(
