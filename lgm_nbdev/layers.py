@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['LAYER_VERSION', 'ACTIVATIONS', 'NORMS', 'DOWNSAMPLERS', 'UPSAMPLERS', 'NORM_LAYERS', 'choose', 'check_positive',
            'group_norm', 'OneHot', 'check_labels', 'check_cond', 'AdaptiveNorm', 'SqueezeExcite', 'level_sizes',
-           'triangle_filter', 'coverage', 'DownsampleAA', 'StridedConv', 'AntialiasedConv', 'crop_to', 'TransposedConv',
-           'upsample_nearest', 'NearestConv', 'UpsampleAA', 'BilinearConv', 'UpsampleNearest', 'checkerboard_energy',
-           'BlockOptions', 'make_norm', 'make_conv', 'make_shortcut', 'NormActConv', 'branch_plan', 'ConvBlockPrenorm',
-           'CNNLevel', 'check_levels', 'check_features', 'CNNBody', 'check_sizes', 'apply_spectral_norm',
-           'ConditionalNet', 'ImageRoot', 'VectorRoot', 'FlattenLinear', 'ImageConv', 'check_image_shape',
-           'image_to_vector_net', 'vector_to_image_net', 'tensors_in', 'perturbed_copy', 'check_gradients',
-           'watch_norms', 'count_parameters', 'count_multiply_adds']
+           'triangle_filter', 'coverage', 'DownsampleAA', 'StridedConv', 'AntialiasedConv', 'crop_to',
+           'transposed_conv', 'TransposedConv', 'upsample_nearest', 'NearestConv', 'UpsampleAA', 'BilinearConv',
+           'UpsampleNearest', 'checkerboard_energy', 'BlockOptions', 'make_norm', 'make_conv', 'make_shortcut',
+           'NormActConv', 'branch_plan', 'ConvBlockPrenorm', 'CNNLevel', 'check_levels', 'check_features', 'CNNBody',
+           'check_sizes', 'apply_spectral_norm', 'ConditionalNet', 'ImageRoot', 'VectorRoot', 'FlattenLinear',
+           'ImageConv', 'check_image_shape', 'image_to_vector_net', 'vector_to_image_net', 'tensors_in',
+           'perturbed_copy', 'check_gradients', 'watch_norms', 'count_parameters', 'count_multiply_adds']
 
 # %% ../nbs/00_layers.ipynb #d99d7a63
 import copy
@@ -289,7 +289,24 @@ def crop_to(
                          f'or up to {stride - 1} pixels less along an axis. level_sizes(image size, strides) lists what fits.')
     return y[:, :, :size[0], :size[1]]
 
-# %% ../nbs/00_layers.ipynb #cbdd2385
+# %% ../nbs/00_layers.ipynb #066ab1c5
+def transposed_conv(
+    x: torch.Tensor,  # (B, C, H, W)
+    kernel: torch.Tensor,  # (C, D, n, n)
+    bias: torch.Tensor | None,  # (D,)
+    stride: int,  # distance between patches
+    padding: int,  # pixels cut off all around
+) -> torch.Tensor:  # (B, D, (H - 1) * stride + n - 2 * padding, ...)
+    "Return `F.conv_transpose2d(x, kernel, bias, stride, padding)`, for one output channel on a CPU by a faster way."
+    if x.device.type != 'cpu' or kernel.shape[1] > 1:
+        return F.conv_transpose2d(x, kernel, bias, stride, padding)
+    n, size = kernel.shape[2], [(pixels - 1) * stride + kernel.shape[2] - 2 * padding for pixels in x.shape[2:]]
+    patches = F.conv2d(x, kernel.flatten(1).T[:, :, None, None]).flatten(2)
+    patches = patches if patches.dtype == torch.float64 else patches.float()  # sums of bfloat16 lose digits
+    y = F.fold(patches, size, n, padding=padding, stride=stride)
+    return y if bias is None else y + bias.to(y.dtype)
+
+# %% ../nbs/00_layers.ipynb #2a30ea33
 class TransposedConv(nn.ConvTranspose2d):
     "Upsampling by a transposed convolution with a free kernel."
 
@@ -316,7 +333,8 @@ class TransposedConv(nn.ConvTranspose2d):
     ) -> torch.Tensor:  # (B, out_channels, *size)
         "Return x on the finer grid."
         (height, width), stride = x.shape[2:], self.stride[0]
-        return crop_to(super().forward(x)[:, :, :height * stride, :width * stride], size, stride)
+        y = transposed_conv(x, self.weight, self.bias, stride, self.padding[0])
+        return crop_to(y[:, :, :height * stride, :width * stride], size, stride)
 
 # %% ../nbs/00_layers.ipynb #af920947
 def upsample_nearest(
@@ -327,7 +345,7 @@ def upsample_nearest(
     wide = torch.stack([x] * stride, dim=-1).flatten(-2)
     return torch.stack([wide] * stride, dim=-2).flatten(2, 3)
 
-# %% ../nbs/00_layers.ipynb #ca42e24e
+# %% ../nbs/00_layers.ipynb #326da34a
 class NearestConv(nn.Module):
     "Nearest-neighbour upsampling, then a convolution, computed as one transposed convolution."
 
@@ -353,8 +371,10 @@ class NearestConv(nn.Module):
         x: torch.Tensor,  # (B, in_channels, H, W)
         size: tuple[int, int] | None = None,  # (height, width) wanted; None: stride times x's
     ) -> torch.Tensor:  # (B, out_channels, *size)
-        "Return `conv(upsample_nearest(x))`, cropped to `size`."
-        y = F.conv_transpose2d(x, self.folded_kernel(), self.conv.bias, stride=self.stride, padding=self.conv.padding)
+        "Return `conv(upsample_nearest(x))`, cropped to `size`; a 1x1 convolution goes first, which is the same and cheaper."
+        if self.conv.kernel_size == (1, 1):
+            return crop_to(upsample_nearest(self.conv(x), self.stride), size, self.stride)
+        y = transposed_conv(x, self.folded_kernel(), self.conv.bias, self.stride, self.conv.padding[0])
         return crop_to(y, size, self.stride)
 
 # %% ../nbs/00_layers.ipynb #6aae2b78

@@ -354,7 +354,7 @@ def ema_update(averages: list[torch.Tensor],  # changed in place
     Juditsky 1992; Tarvainen & Valpola 2017)."""
     torch._foreach_lerp_(averages, values, 1 - decay)
 
-# %% ../nbs/00b_training.ipynb #646de6d3
+# %% ../nbs/00b_training.ipynb #76b42972
 class EMA:
     "An exponential moving average of a model's parameters and buffers, that can stand in for them and step back."
     def __init__(self, model: nn.Module,
@@ -366,24 +366,35 @@ class EMA:
         self.updates = 0
         self.averages = {name: t.detach().clone() for name, t in self._tensors().items()}
         self.backup = None  # the model's own tensors while the averages stand in for them
+        self._places = None  # where each tensor is found: looked up once, not at every step
 
     def _tensors(self):
         return {name: t.detach() for named in (self.model.named_parameters, self.model.named_buffers) for name, t in named()}
 
     def follow(self):
         "Moves the averages to where the model is, in its types; returns nothing."
-        self.averages = {name: self.averages[name].to(t) for name, t in self._tensors().items()}
+        self.averages, self._places = {name: self.averages[name].to(t) for name, t in self._tensors().items()}, None
 
     def current_decay(self) -> float:
         "Returns the decay of the next update: small at first, so that the random initial weights are soon forgotten."
         return min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warmup else self.decay
 
-# %% ../nbs/00b_training.ipynb #c40f0fc0
+# %% ../nbs/00b_training.ipynb #050955ec
+@patch
+def _present(self: EMA) -> dict[str, torch.Tensor]:
+    "The model's present tensors by name. Walking through a model takes longer than averaging it, so the places are kept."
+    if self._places is None:
+        owners = {f'{prefix}.{key}'.lstrip('.'): (store, key) for prefix, module in self.model.named_modules()
+                  for store in (module._parameters, module._buffers) for key in store}
+        self._places = {name: owners[name] for name in self.averages}
+    return {name: store[key] for name, (store, key) in self._places.items()}
+
+
 @patch
 @torch.no_grad()
 def update(self: EMA):
     "Moves the averages towards the model's present values; whole-number buffers (counters) are copied. Returns nothing."
-    tensors = self._tensors()
+    tensors = self._present()
     smooth = [name for name, t in tensors.items() if t.is_floating_point()]
     ema_update([self.averages[name] for name in smooth], [tensors[name] for name in smooth], self.current_decay())
     for name, t in tensors.items():
