@@ -36,20 +36,24 @@ from tqdm import tqdm
 # %% auto #0
 __all__ = ['UNIT', 'SIGNED', 'SPLIT_SEED', 'DEBIAN_FOLDER', 'FASHION_HOW', 'FASHION_CLASSES', 'IDX_NAMES', 'SUBSET_SIZES',
            'FASHION_SUBSET_SHA256', 'TRANSFORMS', 'EMNIST_VARIANTS', 'IMAGE_SUFFIXES', 'TEST_SHARE', 'VALIDATION_SHARE',
-           'DATASETS', 'IMAGE_OPTIONS', 'LOADER_BUDGETS', 'RangeError', 'DataError', 'ValueRange', 'check_range',
-           'range_from_config', 'to_unit_images', 'disk_error', 'atomic_path', 'write_json', 'read_json',
-           'resolve_device', 'Store', 'ImageStore', 'check_store', 'VectorStore', 'stratified_holdout', 'Splits',
-           'split_store', 'limit_splits', 'read_bytes', 'parse_idx', 'find_idx_files', 'idx_stores', 'data_root',
-           'notice', 'download_dataset', 'read_fashion', 'make_fashion_subset', 'read_fashion_subset', 'read_digits',
-           'Transform', 'Flip', 'PadTransform', 'standardize', 'unstandardize', 'Normalize', 'binarize', 'Binarize',
-           'dequantize', 'quantize', 'UniformDequantize', 'logit', 'logit_log_abs_det', 'LogitRange', 'ToLogit',
-           'FromLogit', 'Compose', 'transform_from_config', 'derive_seed', 'Batch', 'BatchLoader', 'store_to',
-           'loader_order', 'make_batches', 'TensorLoader', 'read_mnist', 'emnist_files', 'read_emnist', 'check_files',
-           'unpack', 'read_cifar', 'read_cifar100', 'read_svhn', 'map_stl10', 'read_stl10', 'FolderSource', 'ZipSource',
+           'TRIANGLE_PARAMETERS', 'TRIANGLE_SECTORS', 'SHAPES', 'MADE_SIZES', 'DATASETS', 'IMAGE_OPTIONS',
+           'LOADER_BUDGETS', 'RangeError', 'DataError', 'ValueRange', 'check_range', 'range_from_config',
+           'to_unit_images', 'disk_error', 'atomic_path', 'write_json', 'read_json', 'resolve_device', 'Store',
+           'ImageStore', 'check_store', 'VectorStore', 'stratified_holdout', 'Splits', 'split_store', 'limit_splits',
+           'read_bytes', 'parse_idx', 'find_idx_files', 'idx_stores', 'data_root', 'notice', 'download_dataset',
+           'read_fashion', 'make_fashion_subset', 'read_fashion_subset', 'read_digits', 'Transform', 'Flip',
+           'PadTransform', 'standardize', 'unstandardize', 'Normalize', 'binarize', 'Binarize', 'dequantize',
+           'quantize', 'UniformDequantize', 'logit', 'logit_log_abs_det', 'LogitRange', 'ToLogit', 'FromLogit',
+           'Compose', 'transform_from_config', 'derive_seed', 'Batch', 'BatchLoader', 'store_to', 'loader_order',
+           'make_batches', 'TensorLoader', 'read_mnist', 'emnist_files', 'read_emnist', 'check_files', 'unpack',
+           'read_cifar', 'read_cifar100', 'read_svhn', 'map_stl10', 'read_stl10', 'FolderSource', 'ZipSource',
            'centre_crop', 'decode_image', 'DecodeJob', 'first_shape', 'decode_chunk', 'one_at_a_time', 'sha256_of',
            'read_journal', 'write_chunks', 'finish_cache', 'open_cache', 'decoded_images', 'hash_partition',
-           'image_splits', 'with_rows', 'read_folder', 'read_flickr', 'read_celeba_lists', 'read_celeba', 'get_splits',
-           'get_datasets_and_loaders', 'measure_loader']
+           'image_splits', 'with_rows', 'read_folder', 'read_flickr', 'read_celeba_lists', 'read_celeba',
+           'hashed_uniforms', 'mixture_log_prob', 'GaussianMixture', 'ring_mixture', 'grid_mixture', 'draw_polygons',
+           'triangle_parameters', 'draw_shapes', 'made_splits', 'mixture_store', 'triangle_store', 'read_ring',
+           'read_grid', 'read_triangles', 'KnownSample', 'spread_evenly', 'known_points', 'known_triangles',
+           'get_splits', 'get_datasets_and_loaders', 'measure_loader']
 
 # %% ../nbs/00a_data.ipynb #63afe17c
 class RangeError(ValueError):
@@ -391,7 +395,7 @@ def stratified_holdout(
     stays[held] = False
     return np.flatnonzero(stays), np.sort(held)
 
-# %% ../nbs/00a_data.ipynb #af7523fc
+# %% ../nbs/00a_data.ipynb #99f25936
 class Splits(NamedTuple):
     "The fixed three parts of a dataset."
     train: ImageStore  # what the optimizer sees
@@ -403,7 +407,8 @@ class Splits(NamedTuple):
 
     def __repr__(self):
         sizes = ' / '.join(f'{len(part):,}' for part in self[:3])
-        return f'{self.name}: {sizes} images of {tuple(self.train.image_shape)}, from {self.source}'
+        kind = 'vectors' if isinstance(self.train, VectorStore) else 'images'
+        return f'{self.name}: {sizes} {kind} of {tuple(self.train.image_shape)}, from {self.source}'
 
 # %% ../nbs/00a_data.ipynb #3b8c129f
 SPLIT_SEED = 0  # of every split made here; changing it would make all earlier results incomparable
@@ -1748,7 +1753,262 @@ def read_celeba(
     rows = torch.tensor([attributes[Path(n).name] for n in names], dtype=torch.uint8)
     return with_rows(splits, attributes=rows, attribute_names=attribute_names)
 
-# %% ../nbs/00a_data.ipynb #3738d0b8
+# %% ../nbs/00a_data.ipynb #1a47001d
+def hashed_uniforms(
+    seed: int,  # any whole number
+    rows: np.ndarray,  # (N,) whole numbers >= 0
+    columns: int,  # numbers per row
+) -> torch.Tensor:  # (N, columns) float64 in [0, 1)
+    "Uniform random numbers, each a pure function of (seed, row, column): splitmix64 (Steele et al., 2014) as a hash."
+    golden = np.uint64(0x9E3779B97F4A7C15)
+
+    def mix(z):
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return z ^ (z >> np.uint64(31))
+
+    start = mix(np.array([seed % 2**64], np.uint64) + golden)
+    by_row = mix(start + golden * (np.asarray(rows).astype(np.uint64) + np.uint64(1)))
+    cells = mix(by_row[:, None] + golden * np.arange(1, columns + 1, dtype=np.uint64))
+    return torch.from_numpy((cells >> np.uint64(11)).astype(np.float64) * 2.**-53)
+
+# %% ../nbs/00a_data.ipynb #47eb0093
+def mixture_log_prob(
+    x: torch.Tensor,  # (N, D) points, float64 is best
+    means: torch.Tensor,  # (K, D), one row per mode
+    sigma: float,  # standard deviation of every mode in every direction, > 0
+    weights: torch.Tensor,  # (K,) >= 0, sum 1
+) -> torch.Tensor:  # (N,) nats
+    "The complete log-density of a mixture of round Gaussians."
+    squares = (x[:, None] - means).square().sum(-1)
+    constant = 0.5 * x.shape[1] * math.log(2 * math.pi * sigma**2)
+    return torch.logsumexp(weights.log() - squares / (2 * sigma**2) - constant, 1)
+
+# %% ../nbs/00a_data.ipynb #290e27ee
+@dataclass(frozen=True, eq=False)
+class GaussianMixture:
+    "Round Gaussians with weights: exact density, and draws that are a pure function of (seed, row)."
+    means: torch.Tensor  # (K, D) float64
+    sigma: float  # standard deviation of every mode
+    weights: torch.Tensor | None = None  # (K,) sum 1; None means equal
+
+    def __post_init__(self):
+        if self.weights is None:
+            object.__setattr__(self, 'weights', self.means.new_full((len(self.means),), 1 / len(self.means)))
+        if self.weights.shape != self.means.shape[:1] or abs(self.weights.sum().item() - 1) > 1e-6 or self.weights.min() < 0:
+            raise ValueError(f'{len(self.means)} modes need as many weights >= 0 that sum to 1; given {self.weights.tolist()}.')
+
+    def log_prob(self, x: torch.Tensor) -> torch.Tensor:
+        "(N,) log-density in nats of the points `x`, (N, D)."
+        return mixture_log_prob(x, self.means, self.sigma, self.weights)
+
+    def sample(self, n: int, seed: int = 0, start: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        "Rows `start` to `start + n` of the draws of this seed: points (n, D), and the mode of each, (n,) int64."
+        dims = self.means.shape[1]
+        u = hashed_uniforms(seed, np.arange(start, start + n), 1 + 2 * dims)
+        modes = torch.searchsorted(self.weights.cumsum(0), u[:, 0].contiguous(), right=True).clamp(max=len(self.means) - 1)
+        normal = (-2 * torch.log1p(-u[:, 1:1 + dims])).sqrt() * (2 * math.pi * u[:, 1 + dims:]).cos()  # Box and Muller
+        return self.means[modes] + self.sigma * normal, modes
+
+    def without(self, modes: Sequence[int]) -> GaussianMixture:
+        "This mixture with the weight of `modes` given to the others in proportion; the modes keep their numbers."
+        weights = self.weights.clone()
+        weights[list(modes)] = 0
+        if weights.sum() <= 0:
+            raise ValueError(f'Modes {list(modes)} are all there are: keep at least one.')
+        return replace(self, weights=weights / weights.sum())
+
+# %% ../nbs/00a_data.ipynb #c14d8088
+def ring_mixture(
+    modes: int = 8,  # how many Gaussians
+    radius: float = 2.,  # of the circle that they stand on
+    sigma: float = 0.1,  # standard deviation of each
+) -> GaussianMixture:
+    "Equal Gaussians at equal distances on a circle."
+    angle = 2 * math.pi * torch.arange(modes, dtype=torch.float64) / modes
+    return GaussianMixture(radius * torch.stack([angle.cos(), angle.sin()], 1), sigma)
+
+
+def grid_mixture(
+    side: int = 5,  # side * side Gaussians
+    spacing: float = 1.,  # between neighbours
+    sigma: float = 0.05,  # standard deviation of each
+) -> GaussianMixture:
+    "Equal Gaussians on a square grid around the origin."
+    line = spacing * (torch.arange(side, dtype=torch.float64) - (side - 1) / 2)
+    return GaussianMixture(torch.cartesian_prod(line, line), sigma)
+
+# %% ../nbs/00a_data.ipynb #c7975c0b
+def draw_polygons(
+    corners: torch.Tensor,  # (N, K, 2) float, x to the right and y downwards, in pixels; convex, in either sense of rotation
+    size: int = 28,  # height and width of the picture
+) -> torch.Tensor:  # (N, 1, size, size) float32 in [0, 1]
+    "White convex polygons on black with soft edges. Raises `ValueError` where one is not convex."
+    edges = corners.roll(-1, 1) - corners
+    following = edges.roll(-1, 1)
+    turn = edges[..., 0] * following[..., 1] - edges[..., 1] * following[..., 0]
+    crooked = (turn > 0).any(1) & (turn < 0).any(1)
+    if crooked.any():
+        raise ValueError(f'{crooked.sum()} of {len(corners)} polygons are not convex: give the corners in order around the polygon.')
+    sense = turn.sum(1, keepdim=True).sign()
+    normals = F.normalize(torch.stack([edges[..., 1], -edges[..., 0]], -1) * sense[..., None], dim=-1)
+    offsets = (normals * corners).sum(-1)
+    centres = torch.arange(size, dtype=corners.dtype) + 0.5
+    inside = corners.new_full((len(corners), size, size), -math.inf)
+    for k in range(corners.shape[1]):  # one edge at a time keeps memory at one picture per polygon
+        along_x = normals[:, k, 0, None, None] * centres
+        along_y = normals[:, k, 1, None, None] * centres[:, None]
+        inside = torch.maximum(inside, along_x + along_y - offsets[:, k, None, None])
+    return (0.5 - inside).clamp(0, 1).float()[:, None]
+
+# %% ../nbs/00a_data.ipynb #dadf6d84
+TRIANGLE_PARAMETERS = ('centre_x', 'centre_y', 'radius', 'angle')  # pixels, pixels, pixels, degrees
+TRIANGLE_SECTORS = 8  # classes by angle: 0 to 45 degrees, 45 to 90, ...
+SHAPES = {  # polar angles of the corners, in degrees from the direction that the shape points to
+    'triangle': (0, 140, 220),
+    'square': (0, 90, 180, 270),
+    'pentagon': (0, 72, 144, 216, 288),
+    'disc': tuple(range(0, 360, 15)),
+}
+
+
+def triangle_parameters(
+    n: int,  # how many
+    seed: int = 0,  # of the draws
+    start: int = 0,  # the first row
+    sectors: Sequence[int] = range(TRIANGLE_SECTORS),  # sectors of the angle to draw from, with equal weights
+) -> torch.Tensor:  # (n, 4) float64, columns TRIANGLE_PARAMETERS
+    "Rows of parameters, each a pure function of (seed, row, sectors): centre 14 +- 2, radius 7 to 11, the angle uniform in `sectors`."
+    u = hashed_uniforms(seed, np.arange(start, start + n), 4)
+    place = u[:, 3] * len(sectors)
+    sector = torch.tensor(list(sectors), dtype=torch.float64)[place.long()]
+    angle = (sector + place % 1) * 360 / TRIANGLE_SECTORS
+    return torch.stack([12 + 4 * u[:, 0], 12 + 4 * u[:, 1], 7 + 4 * u[:, 2], angle], 1)
+
+
+def draw_shapes(
+    parameters: torch.Tensor,  # (N, 4) as `triangle_parameters` gives them
+    shape: str = 'triangle',  # a key of SHAPES
+) -> torch.Tensor:  # (N, 1, 28, 28) float32 in [0, 1]
+    "Pictures of one shape; its corners lie on a circle of the given centre and radius. Raises `ValueError` for an unknown shape."
+    if shape not in SHAPES:
+        raise ValueError(f'There is no shape {shape!r}. There are: {", ".join(SHAPES)}.')
+    angles = torch.deg2rad(parameters[:, 3, None] + torch.tensor(SHAPES[shape], dtype=parameters.dtype))
+    around = torch.stack([angles.cos(), -angles.sin()], -1)  # y points downwards
+    return draw_polygons(parameters[:, None, :2] + parameters[:, 2, None, None] * around)
+
+# %% ../nbs/00a_data.ipynb #026362a6
+MADE_SIZES = {'train': 20_000, 'validation': 5_000, 'test': 10_000}
+
+
+def made_splits(
+    make,  # (n, seed, start) -> a store of these rows
+    name: str,  # of the dataset; also seeds it
+    sizes: dict[str, int] = MADE_SIZES,  # rows in each part
+) -> Splits:
+    "Splits of made data: consecutive rows of one sequence, so that no row is in two parts."
+    stores, start, source = [], 0, 'drawn from a formula'
+    for split, n in sizes.items():
+        stores.append(replace(make(n, derive_seed('made', name), start), name=name, split=split, source=source))
+        start += n
+    return Splits(*stores, name, source)
+
+
+def mixture_store(mixture: GaussianMixture, n: int, seed: int, start: int) -> VectorStore:
+    "Rows of a mixture, float32, with the mode of each as its label."
+    x, modes = mixture.sample(n, seed, start)
+    return VectorStore(x.float(), modes, tuple(f'mode {k}' for k in range(len(mixture.means))))
+
+
+def triangle_store(n: int, seed: int, start: int) -> ImageStore:
+    "Rows of triangles with the sector of their angle as label and their four parameters as attributes."
+    parameters = triangle_parameters(n, seed, start)
+    step = 360 // TRIANGLE_SECTORS
+    names = tuple(f'{step * k} to {step * (k + 1)} degrees' for k in range(TRIANGLE_SECTORS))
+    images = torch.cat([(255 * draw_shapes(part)).round().to(torch.uint8) for part in parameters.split(2000)])
+    return ImageStore(images, (parameters[:, 3] / step).long().clamp(max=TRIANGLE_SECTORS - 1), names, parameters.float(),
+                      TRIANGLE_PARAMETERS)
+
+# %% ../nbs/00a_data.ipynb #5cbde9a0
+def read_ring(modes: int = 8, radius: float = 2., sigma: float = 0.1) -> Splits:
+    "Points of `ring_mixture`, 20,000 / 5,000 / 10,000 vectors of two dimensions, labelled by mode."
+    return made_splits(functools.partial(mixture_store, ring_mixture(modes, radius, sigma)), 'ring')
+
+
+def read_grid(side: int = 5, spacing: float = 1., sigma: float = 0.05) -> Splits:
+    "Points of `grid_mixture`, 20,000 / 5,000 / 10,000 vectors of two dimensions, labelled by mode."
+    return made_splits(functools.partial(mixture_store, grid_mixture(side, spacing, sigma)), 'grid')
+
+
+def read_triangles() -> Splits:
+    "Single triangles (after Lucic et al., 2018), 20,000 / 5,000 / 10,000 grey images of 28x28; see `triangle_store`."
+    return made_splits(triangle_store, 'triangles')
+
+# %% ../nbs/00a_data.ipynb #efb15547
+class KnownSample(NamedTuple):
+    "Samples of a model whose precision and recall are known by construction."
+    x: torch.Tensor  # (N, 2) float64 points, or (N, 1, 28, 28) float32 images in [0, 1]
+    on_manifold: torch.Tensor  # (N,) bool
+    labels: torch.Tensor  # (N,) int64 mode or sector; -1 off the manifold
+    precision: float  # share of the rows that are on the manifold, exact
+    recall: float  # share of the data's mass in the parts that are drawn, exact
+
+
+def spread_evenly(
+    n: int,  # rows
+    share: float,  # of them to mark, in [0, 1]
+) -> torch.Tensor:  # (n,) bool, round(share * n) of them True
+    "Exactly round(share * n) marks at equal distances. Raises `ValueError` for a share outside [0, 1]."
+    if not 0 <= share <= 1:
+        raise ValueError(f'off={share} is a share of the samples: give a number from 0 to 1.')
+    marks = torch.arange(n + 1) * round(share * n) // n
+    return marks[1:] > marks[:-1]
+
+# %% ../nbs/00a_data.ipynb #06e9b352
+def known_points(
+    mixture: GaussianMixture,  # of the data, its modes well separated
+    n: int,  # samples
+    off: float = 0.,  # share of the samples off the manifold, in [0, 1]
+    missing: Sequence[int] = (),  # modes that are never drawn
+    seed: int = 1,  # of the draws
+) -> KnownSample:
+    "Points of a faulty model of `mixture`; those off the manifold lie half the smallest distance between modes beside it."
+    outside = spread_evenly(n, off)
+    x, modes = mixture.without(missing).sample(n, seed)
+    gaps = torch.cdist(mixture.means, mixture.means).fill_diagonal_(math.inf)
+    beside = torch.zeros(x.shape[1], dtype=x.dtype)
+    beside[0] = gaps.min() / 2
+    x = torch.where(outside[:, None], beside + (x + mixture.means[modes]) / 2, x)  # with half the spread: a clear line between
+    recall = 1 - mixture.weights[list(missing)].sum().item()
+    return KnownSample(x, ~outside, torch.where(outside, -1, modes), 1 - outside.double().mean().item(), recall)
+
+
+def known_triangles(
+    n: int,  # samples
+    off: float = 0.,  # share of the samples off the manifold, in [0, 1]
+    missing: Sequence[int] = (),  # sectors of the angle, 0 to 7, that are never drawn
+    kind: str = 'square',  # what the others are: a shape of SHAPES, or 'noisy' for triangles under Gaussian noise
+    noise: float = 0.3,  # standard deviation of that noise, in units of [0, 1]
+    seed: int = 1,  # of the draws
+) -> KnownSample:
+    "Pictures of a faulty model of the triangles. Raises `ValueError` for an unknown kind or if nothing is left to draw."
+    outside, kept = spread_evenly(n, off), [k for k in range(TRIANGLE_SECTORS) if k not in set(missing)]
+    if not kept or kind == 'triangle' or kind not in (*SHAPES, 'noisy'):
+        kinds = ', '.join([k for k in SHAPES if k != 'triangle'] + ['noisy'])
+        raise ValueError(f'kind={kind!r}, missing={list(missing)}: the kinds are {kinds}, and one of {TRIANGLE_SECTORS} sectors must stay.')
+    parameters = triangle_parameters(n, seed, sectors=kept)
+    images = draw_shapes(parameters)
+    if kind == 'noisy':
+        u = hashed_uniforms(derive_seed(seed, 'noise'), np.flatnonzero(outside), 2 * 784)
+        normal = (-2 * torch.log1p(-u[:, :784])).sqrt() * (2 * math.pi * u[:, 784:]).cos()
+        images[outside] = (images[outside] + noise * normal.float().view(-1, 1, 28, 28)).clamp(0, 1)
+    else:
+        images[outside] = draw_shapes(parameters[outside], kind)
+    sectors = (parameters[:, 3] * TRIANGLE_SECTORS / 360).long().clamp(max=TRIANGLE_SECTORS - 1)
+    return KnownSample(images, ~outside, torch.where(outside, -1, sectors), 1 - outside.double().mean().item(),
+                       len(kept) / TRIANGLE_SECTORS)
+
+# %% ../nbs/00a_data.ipynb #6e4c6652
 DATASETS = {
     'fashion': read_fashion,
     'fashion-subset': read_fashion_subset,
@@ -1761,6 +2021,9 @@ DATASETS = {
     'celeba': read_celeba,
     'flickr': read_flickr,
     'digits': read_digits,
+    'ring': read_ring,
+    'grid': read_grid,
+    'triangles': read_triangles,
     'folder': read_folder,
 }
 IMAGE_OPTIONS = ('size', 'mode', 'crop', 'on_error', 'workers', 'progress')  # of all readers of image files
