@@ -595,13 +595,13 @@ def discretized_logistic_log_mass(
     log_both = torch.log(-torch.expm1(-2*half/scale)).expand_as(upper)
     return log_below_upper + log_above_lower + torch.where(lowest | highest, 0., log_both)
 
-# %% ../nbs/00d_likelihoods.ipynb #4dd0034e
+# %% ../nbs/00d_likelihoods.ipynb #75dcfbec
 @register_likelihood
 class DiscretizedLogistic(Likelihood):
     """Mixture of K logistic distributions, collected into grey levels; a mass on k/(levels - 1), every channel on its own.
 
     The decoder gives K raw weights, K means and K raw scales per dimension (Salimans et al. 2017 without the coupling of the colours)."""
-    name, kind = 'discretized_logistic', 'mass'
+    name, kind, data_form = 'discretized_logistic', 'mass', 'grid'
     advice = 'Take the images as the loader gives them, k/255, without dequantization (which is for densities).'
 
     def __init__(self,
