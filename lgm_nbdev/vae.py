@@ -8,8 +8,8 @@ __all__ = ['POSTERIOR_SCALES', 'ENCODER', 'DECODER', 'GAUSSIAN', 'ADVICE', 'RECO
            'log_var_softplus', 'reparameterize', 'GaussSampler', 'kl_gauss_elementwise', 'kl_loss_gauss', 'VAEOutput',
            'VAEGauss', 'elbo', 'prior_log_prob', 'GaussianPosterior', 'negative_elbo', 'free_bits_kl', 'VAETrainer',
            'vae_config', 'build_vae', 'posterior_of', 'kl_per_dim', 'active_units', 'AggregatedPosterior',
-           'aggregated_posterior', 'LatentReport', 'latent_verdict', 'diagnose_collapse', 'linear_interpolation',
-           'interpolate', 'recommended_training']
+           'aggregated_posterior', 'mutual_information', 'LatentReport', 'latent_verdict', 'diagnose_collapse',
+           'units_over_time', 'collapse_dashboard', 'linear_interpolation', 'interpolate', 'recommended_training']
 
 # %% ../nbs/01_vae.ipynb #876334ba
 import copy
@@ -388,9 +388,9 @@ def free_bits_kl(
     "(1, L) max(free_bits, mean over the batch of KL_j): below that, a dimension costs the same whatever it does (Kingma 2016, eq. 15)."
     return kl.mean(0, keepdim=True).clamp_min(free_bits)
 
-# %% ../nbs/01_vae.ipynb #1e1983c0
+# %% ../nbs/01_vae.ipynb #5ba837cb
 class VAETrainer(AETrainer):
-    """Trains a `VAEGauss` on the negative ELBO, or with beta, warm-up or free bits on a relative of it; arguments of `TrainerBase` and four more.
+    """Trains a `VAEGauss` on the negative ELBO, or with beta, warm-up or free bits on a relative of it; arguments of `TrainerBase` and five more.
 
     Validation always uses the full beta and no free bits, so that its numbers can be compared. ValueError for settings out of range."""
 
@@ -398,16 +398,17 @@ class VAETrainer(AETrainer):
         beta: float = 1.,  # weight of the KL (Higgins 2017); 1 is the bound itself
         samples_per_q: int = 1,  # draws of z per x
         kl_warmup_steps: int = 0,  # steps over which the weight rises linearly from 0 to beta (Sonderby 2016)
-        free_bits: float = 0.  # nats per latent dimension that cost nothing (Kingma 2016)
+        free_bits: float = 0.,  # nats per latent dimension that cost nothing (Kingma 2016)
+        watch_units: bool = False  # note the KL of every latent dimension in each evaluation, as kl_unit_00, kl_unit_01, ...
     ):
         for name, value in (('beta', beta), ('free_bits', free_bits), ('kl_warmup_steps', kl_warmup_steps)):
             if not (isinstance(value, (int, float)) and 0 <= value < math.inf):
                 raise ValueError(f'VAETrainer: {name}={value!r} was given; it must be a number from 0.')
         self.beta, self.samples_per_q = beta, check_positive('samples_per_q', samples_per_q)
-        self.kl_warmup_steps, self.free_bits = kl_warmup_steps, free_bits
+        self.kl_warmup_steps, self.free_bits, self.watch_units = kl_warmup_steps, free_bits, watch_units
         super().__init__(model, train_loader, val_loader, config, out, optimizer, ema)
 
-# %% ../nbs/01_vae.ipynb #0e02bbf4
+# %% ../nbs/01_vae.ipynb #907f1b5b
 @patch
 def core_step(self: VAETrainer, batch):
     "(loss, terms): `reconstruction` is -E log p(x|z), `kl` the KL, `elbo` their negative sum: all in nats, at beta = 1, without free bits."
@@ -418,7 +419,16 @@ def core_step(self: VAETrainer, batch):
     charged = free_bits_kl(kl, self.free_bits) if self.model.training and self.free_bits else kl
     loss = negative_elbo(log_prob, charged, self.current_beta())
     with torch.no_grad(): bound = -negative_elbo(log_prob, kl)
-    return loss, {'elbo': bound, 'reconstruction': -log_prob.mean(), 'kl': kl.sum(1).mean(), **self.clipping(output.params)}
+    return loss, {'elbo': bound, 'reconstruction': -log_prob.mean(), 'kl': kl.sum(1).mean(), **self.clipping(output.params), **self.units(kl)}
+
+# %% ../nbs/01_vae.ipynb #669487fa
+@patch
+def units(self: VAETrainer,
+    kl: Tensor  # (B, L) KL of every latent dimension
+) -> dict:
+    "In evaluation, with `watch_units`: `kl_unit_00`, ..., the mean KL of each latent dimension. Else nothing."
+    if self.model.training or not self.watch_units: return {}
+    return {f'kl_unit_{j:02d}': value for j, value in enumerate(kl.detach().mean(0))}
 
 # %% ../nbs/01_vae.ipynb #9dd1b4be
 @patch
@@ -540,7 +550,21 @@ def aggregated_posterior(
     kl = 0.5*(covariance.trace() + mean @ mean - len(mean) - torch.logdet(covariance))
     return AggregatedPosterior(mean, covariance, kl.item())
 
-# %% ../nbs/01_vae.ipynb #7cf3bc57
+# %% ../nbs/01_vae.ipynb #5eea7463
+def mutual_information(
+    mu: Tensor,  # (N, L) means of q(z|x)
+    log_var: Tensor,  # (N, L) log-variances
+    generator: torch.Generator | None = None  # for the one draw per x
+) -> float:
+    "I(x; z) in nats between an index among these N examples and its code, by one draw each; about log N at most (Hoffman & Johnson 2016)."
+    mu, log_var = mu.double(), log_var.double()
+    z = mu + (0.5*log_var).exp()*torch.randn(mu.shape, generator=generator, dtype=torch.float64)
+    precision = (-log_var).exp()
+    squared = z**2 @ precision.T - 2*z @ (mu*precision).T + (mu**2*precision).sum(1)  # [i, n]: of z_i under q(z|x_n)
+    log_q = -0.5*(squared + log_var.sum(1))  # the constant is the same in both terms below
+    return (log_q.diagonal() - (log_q.logsumexp(1) - math.log(len(mu)))).mean().item()
+
+# %% ../nbs/01_vae.ipynb #7f346b2f
 @dataclass(frozen=True)
 class LatentReport:
     "What `diagnose_collapse` found; `print` it for the findings in words."
@@ -550,13 +574,15 @@ class LatentReport:
     latent_dim: int  # of so many
     posterior_std: float  # median over data and dimensions of sigma; 1 is the prior's
     code_use: float  # nats of log p(x|z) lost when every x gets the code of another x; about 0: the decoder ignores z
+    examples: int  # N, looked at
+    mutual_information: float  # nats between the index of an example and its code; about log N at most
     kl_to_prior: float  # of the aggregated posterior's Gaussian
     std_range: tuple  # smallest and largest standard deviation of the aggregated posterior
     verdict: str  # 'collapsed' | 'partly collapsed' | 'holes' | 'healthy'
 
     def __str__(self):
         return (f'{self.verdict}: {self.active} of {self.latent_dim} units active, KL {self.kl:.1f} nats, median posterior sigma '
-                f'{self.posterior_std:.2g}; another image\'s code costs {self.code_use:.0f} nats; aggregated posterior: sigma '
+                f'{self.posterior_std:.2g}; mutual information {self.mutual_information:.1f} of at most {math.log(self.examples):.1f} nats; another image\'s code costs {self.code_use:.0f} nats; aggregated posterior: sigma '
                 f'{self.std_range[0]:.2f} to {self.std_range[1]:.2f}, {self.kl_to_prior:.1f} nats from the prior. {ADVICE[self.verdict]}')
 
 # %% ../nbs/01_vae.ipynb #cc04956f
@@ -578,7 +604,7 @@ def latent_verdict(
     if kl_to_prior > 0.5*latent_dim: return 'holes'
     return 'healthy' if 2*active >= latent_dim else 'partly collapsed'
 
-# %% ../nbs/01_vae.ipynb #c6db4d0b
+# %% ../nbs/01_vae.ipynb #d23b29f7
 @torch.no_grad()
 def diagnose_collapse(
     model: VAEGauss,
@@ -594,9 +620,41 @@ def diagnose_collapse(
                                  for part, code in zip(x.split(batch_size), z.split(batch_size))]) for z in (codes, codes.roll(1, 0)))
     code_use = (own - other).mean().item()
     per_dim = kl_per_dim(mu, log_var)
-    return LatentReport(per_dim.sum().item(), per_dim.tolist(), active, model.latent_dim, log_var.mul(0.5).exp().median().item(), code_use,
-                        moments.kl_to_prior, (moments.std.min().item(), moments.std.max().item()),
+    return LatentReport(per_dim.sum().item(), per_dim.tolist(), active, model.latent_dim, log_var.mul(0.5).exp().median().item(), code_use, len(mu),
+                        mutual_information(mu, log_var, torch.Generator().manual_seed(0)), moments.kl_to_prior, (moments.std.min().item(), moments.std.max().item()),
                         latent_verdict(active, model.latent_dim, code_use, moments.kl_to_prior))
+
+# %% ../nbs/01_vae.ipynb #ba0a7f7b
+def units_over_time(
+    history  # of a `VAETrainer` with watch_units=True
+) -> tuple[list, Tensor]:
+    "(steps, (epochs, L) KL of each latent dimension in validation). ValueError if the trainer did not watch."
+    rows = [row for row in history.epochs if 'val/kl_unit_00' in row]
+    if not rows: raise ValueError('This history has no KL per latent dimension: train with VAETrainer(..., watch_units=True) and a validation set.')
+    names = sorted(name for name in rows[0] if name.startswith('val/kl_unit_'))
+    return [row['step'] for row in rows], torch.tensor([[row[name] for name in names] for row in rows])
+
+# %% ../nbs/01_vae.ipynb #c656bbaa
+def collapse_dashboard(
+    runs,  # name -> (history, LatentReport): a trainer's history, and `diagnose_collapse` of its model
+    active_above: float = 0.05  # nats above which a dimension is drawn as active
+):
+    "Figure: KL per dimension over time, active dimensions over time, and what the KL at the end consists of; one column per run."
+    from lgm_nbdev.visualization import COLORS, new_figure
+    figure, axes = new_figure(3, len(runs), width=7.5, height=5.4)
+    for column, (name, (history, report)) in zip(axes.T, runs.items()):
+        steps, kl = units_over_time(history)
+        shown = column[0].imshow(kl[:, kl[-1].argsort(descending=True)].T, aspect='auto', cmap='Blues', vmin=0,
+                                 extent=(0, steps[-1], kl.shape[1] + 0.5, 0.5), interpolation='nearest')
+        figure.colorbar(shown, ax=column[0], label='nats')
+        column[1].plot(steps, (kl > active_above).sum(1), color=COLORS[1])
+        column[2].bar(['KL', 'mutual\ninfo.', 'moments\nto prior'], [report.kl, report.mutual_information, report.kl_to_prior], color=COLORS[:3])
+        column[2].axhline(math.log(report.examples), color='0.4', ls='--', lw=1)
+        column[0].set(title=name, xlabel='step', ylabel='dimension')
+        column[1].set(xlabel='step', ylabel='active dimensions', xlim=(0, steps[-1]), ylim=(-0.5, kl.shape[1] + 0.5))
+        column[2].set(ylabel='nats, at the end')
+        column[0].grid(False)
+    return figure
 
 # %% ../nbs/01_vae.ipynb #1de50d02
 def linear_interpolation(
