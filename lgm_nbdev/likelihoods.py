@@ -164,7 +164,7 @@ def transforms(self: Likelihood,
     "The transforms that turn the images of a `BatchLoader` into the form that this likelihood is meant for."
     return DATA_FORMS[self.data_form](levels)
 
-# %% ../nbs/00d_likelihoods.ipynb #7918e248
+# %% ../nbs/00d_likelihoods.ipynb #50f3441d
 @patch
 def check_bits(self: Likelihood,
     levels: int = 256  # grey levels of the data that the bits would be about
@@ -173,9 +173,9 @@ def check_bits(self: Likelihood,
     if self.kind == 'loss':
         raise ValueError(f'{self.name} is a training loss and no likelihood, so it has no bits per dimension: {self.no_bits}')
     if self.kind == 'mass' and self.support.size != levels:
-        raise ValueError(f'{self.name} is a mass on {self.support}, and bits per dimension were asked for data with {levels} grey levels. It has '
-                         f'never seen these: what turned them into {self.support} threw information away, and bits that describe less data '
-                         f'look better. Report nats, named as those of the reduced data (or bits with levels={self.support.size}); for '
+        raise ValueError(f'{self.name} is a mass on {self.support}, and bits per dimension were asked for data with {levels} grey levels. '
+                         f'It has never seen these: what turned them into {self.support} threw information away, and bits that describe '
+                         f'less data look better. Report nats, named as those of the reduced data (or bits with levels={self.support.size}); for '
                          f'{levels} levels choose discretized_logistic(levels={levels}), or a density on dequantized data.')
 
 # %% ../nbs/00d_likelihoods.ipynb #2d2257e7
@@ -307,7 +307,7 @@ class Bernoulli(Likelihood):
         u = torch.rand(logits.shape, generator=generator, dtype=logits.dtype, device=logits.device)
         return (u < torch.sigmoid(logits)).to(logits.dtype)
 
-# %% ../nbs/00d_likelihoods.ipynb #aa7f5487
+# %% ../nbs/00d_likelihoods.ipynb #a53dec15
 @register_likelihood
 class BernoulliOnGreyValues(Bernoulli):
     """Binary cross-entropy on values in [0, 1]: a training loss, neither density nor mass, with no nats or bits to report.
@@ -315,8 +315,8 @@ class BernoulliOnGreyValues(Bernoulli):
     It equals the mean log-mass over random binarizations of x. The mean is sigmoid(logits); a sample is binary."""
     name, kind, support, data_form = 'bernoulli_on_grey_values', 'loss', Support(0., 1.), 'grid'
     advice = 'Scale the data to [0, 1].'
-    no_bits = ('exp(log_prob) does not integrate to 1 over [0, 1], and by how much it misses depends on the logits. Choose continuous_bernoulli, '
-               'or binarize the data and report nats of bernoulli.')
+    no_bits = ('exp(log_prob) does not integrate to 1 over [0, 1], and by how much it misses depends on the logits. Choose '
+               'continuous_bernoulli, or binarize the data and report nats of bernoulli.')
 
 # %% ../nbs/00d_likelihoods.ipynb #454d6a0b
 _SERIES = (1/24, -1/2880, 1/181440, -1/9676800, 1/479001600, -691/15692092416000, 1/523069747200)  # B_2n / (2n (2n)!), n = 1..7
@@ -377,7 +377,7 @@ class SigmaSharing(NamedTuple):
 SIGMA_SHARING = {'scalar': SigmaSharing(False, False), 'pixel': SigmaSharing(True, False),
                  'datapoint': SigmaSharing(False, True), 'both': SigmaSharing(True, True)}
 
-# %% ../nbs/00d_likelihoods.ipynb #cbb260ed
+# %% ../nbs/00d_likelihoods.ipynb #f012f0ba
 def inverse_softplus(
     y: float  # positive
 ) -> float:
@@ -395,8 +395,8 @@ class PositiveScale:
     ):
         self.function, inverse = choose('scale function', scale, SIGMA_SCALES)
         if not all(isinstance(v, (int, float)) for v in (initial, minimum)) or not 0 <= minimum < initial < math.inf:
-            raise ValueError(f'The scale starts at {initial!r} and its floor is {minimum!r}: give two numbers with 0 <= floor < start, in the '
-                             'units of the data (1/256 is one grey level of dequantized images).')
+            raise ValueError(f'The scale starts at {initial!r} and its floor is {minimum!r}: give two numbers with 0 <= floor < start, '
+                             'in the units of the data (1/256 is one grey level of dequantized images).')
         self.minimum, self.shift = float(minimum), inverse(initial - minimum)
 
     def __call__(self, raw: Tensor) -> Tensor: return self.minimum + self.function(raw + self.shift)
@@ -465,11 +465,12 @@ def optimal_sigma_log_prob(
     variance = variance.clamp_min(min_sigma**2)
     return -0.5*(square/variance + torch.log(variance) + math.log(2*math.pi))
 
-# %% ../nbs/00d_likelihoods.ipynb #ac3a2077
+# %% ../nbs/00d_likelihoods.ipynb #da662fc7
 class OptimalSigma(Likelihood):
     "What the two optimal-sigma losses share; `freeze` turns a trained one into a `GaussianFixedSigma`, which is a density."
     kind, per_pixel = 'loss', False
-    no_bits = 'sigma is computed from the very x that is scored, so nothing integrates to 1. Call freeze(x_train, params) and score with what it returns.'
+    no_bits = ('sigma is computed from the very x that is scored, so nothing integrates to 1. Call freeze(x_train, params) and score '
+               'with what it returns.')
 
     def __init__(self,
         min_sigma: float = 1/256  # floor of sigma in the units of x; 1/256 is the width of one grey level
@@ -483,7 +484,8 @@ class OptimalSigma(Likelihood):
     def log_prob_per_dim(self, x, mu): return optimal_sigma_log_prob(x, mu, self.min_sigma, self.per_pixel)
     def mean_of(self, mu): return mu
     def sample_from(self, mu, generator=None):
-        raise ValueError(f'{self.name} cannot be sampled: without an x it has no sigma. Call freeze(x_train, params) and sample from what it returns.')
+        raise ValueError(f'{self.name} cannot be sampled: without an x it has no sigma. Call freeze(x_train, params) and '
+                         'sample from what it returns.')
 
 # %% ../nbs/00d_likelihoods.ipynb #659a59c5
 @register_likelihood
@@ -522,13 +524,13 @@ def beta_log_density(
     log_normalizer = torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(a + b)
     return (a - 1)*torch.log(x) + (b - 1)*torch.log1p(-x) - log_normalizer
 
-# %% ../nbs/00d_likelihoods.ipynb #04ced302
+# %% ../nbs/00d_likelihoods.ipynb #3d75e48e
 @register_likelihood
 class Beta(Likelihood):
     "Beta distribution; the decoder gives the logit of a mean and a raw concentration; a density on the open interval (0, 1)."
     name, channels_per_dim, support = 'beta', 2, Support(0., 1., open=True)
-    advice = ('At 0 and 1 a beta density is 0 or infinite. Dequantize 8-bit images (data.UniformDequantize): they are then inside. Other data on '
-              '[0, 1] is moved inside by shrink_to_open, which also gives the log-determinant that belongs to it.')
+    advice = ('At 0 and 1 a beta density is 0 or infinite. Dequantize 8-bit images (data.UniformDequantize): they are then '
+              'inside. Other data on [0, 1] is moved inside by shrink_to_open, which also gives the log-determinant that belongs to it.')
 
     def __init__(self,
         max_concentration: float = 1000.,  # most that the decoder can add to a + b: the counterpart of a floor under sigma
@@ -536,7 +538,8 @@ class Beta(Likelihood):
     ):
         if not (isinstance(min_shape, (int, float)) and isinstance(max_concentration, (int, float)) and 0 < min_shape < math.inf
                 and 20 <= max_concentration <= 1e5):
-            raise ValueError(f'min_shape={min_shape!r}, max_concentration={max_concentration!r}: give a positive number, and one from 20 to 1e5.')
+            raise ValueError(f'min_shape={min_shape!r}, max_concentration={max_concentration!r}: give a positive number for the first, '
+                             'and a number from 20 to 1e5 for the second.')
         super().__init__(max_concentration=max_concentration, min_shape=min_shape)
         self.max_concentration, self.min_shape = float(max_concentration), float(min_shape)
 
@@ -564,7 +567,7 @@ def log_gamma_sample(
     u = torch.rand(shape.shape, generator=generator, dtype=shape.dtype, device=shape.device)
     return torch._standard_gamma(shape + 1, generator).log() + torch.log1p(-u)/shape
 
-# %% ../nbs/00d_likelihoods.ipynb #cbf45fb2
+# %% ../nbs/00d_likelihoods.ipynb #f8c9efe5
 def shrink_to_open(
     x: Tensor,  # (B, ...) data in [0, 1]
     margin: float = 1e-3  # how far from 0 and 1 the result stays, above 0 and below 1/2
@@ -573,7 +576,8 @@ def shrink_to_open(
 
     log p(x) is the log-density of the result plus the log-determinant. ValueError for another margin or data outside of [0, 1]."""
     if not 0 < margin < 0.5: raise ValueError(f'margin={margin!r}: give a number between 0 and 0.5; 0 would leave the ends where they are.')
-    if not bool(Support(0., 1.).contains(x).all()): raise ValueError(f'shrink_to_open takes data in [0, 1], not {x.min():.4g} to {x.max():.4g}.')
+    if not bool(Support(0., 1.).contains(x).all()):
+        raise ValueError(f'shrink_to_open takes data in [0, 1], not {x.min():.4g} to {x.max():.4g}. Scale it first.')
     factor = 1 - 2*margin
     return margin + factor*x.clamp(0, 1), x.new_full((len(x),), math.log(factor)*x[0].numel())
 
@@ -595,7 +599,7 @@ def discretized_logistic_log_mass(
     log_both = torch.log(-torch.expm1(-2*half/scale)).expand_as(upper)
     return log_below_upper + log_above_lower + torch.where(lowest | highest, 0., log_both)
 
-# %% ../nbs/00d_likelihoods.ipynb #75dcfbec
+# %% ../nbs/00d_likelihoods.ipynb #56802fdd
 @register_likelihood
 class DiscretizedLogistic(Likelihood):
     """Mixture of K logistic distributions, collected into grey levels; a mass on k/(levels - 1), every channel on its own.
@@ -611,7 +615,8 @@ class DiscretizedLogistic(Likelihood):
         initial_scale: float = 0.1  # s at the start of the training
     ):
         if check_positive('levels', levels) < 2: raise ValueError('levels is 1: a grey value has at least two levels.')
-        super().__init__(components=check_positive('components', components), levels=levels, min_scale=min_scale, initial_scale=initial_scale)
+        super().__init__(components=check_positive('components', components), levels=levels, min_scale=min_scale,
+                         initial_scale=initial_scale)
         self.components, self.levels, self.to_scale = components, levels, PositiveScale(initial_scale, min_scale)
         self.channels_per_dim, self.support = 3*components, Support(0., 1., levels=levels)
 
