@@ -498,7 +498,7 @@ def wasserstein_from_features(
     if method == 'critic': return _critic_wasserstein(real, fake, steps, seed)
     raise ValueError(f"Unknown method {method!r}: give 'exact', 'sliced' or 'critic'.")
 
-# %% ../nbs/03_evaluation.ipynb #58b4ef89
+# %% ../nbs/03_evaluation.ipynb #8681fb2b
 def _slack(x: Tensor) -> Tensor:
     "(n,) what rounding can do to a squared distance from each row of x."
     return x.square().sum(1)*(2e-15*math.sqrt(x.shape[1]) + 1e-14)
@@ -507,18 +507,24 @@ def _slack(x: Tensor) -> Tensor:
 COLUMNS = 8192  # of a block, when looking for neighbours among many points
 
 
+def _distance_blocks(x: Tensor, y: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    "Slices of rows and their squared distances to all of y, always in the same piece of memory."
+    x2, y2, buffer = x.square().sum(1, keepdim=True), y.square().sum(1)[None], None
+    for s in _blocks(len(x), len(y)):
+        if buffer is None: buffer = x.new_empty(s.stop - s.start, len(y))
+        block = torch.addmm(y2, x[s], y.T, alpha=-2, out=buffer[:s.stop - s.start])
+        yield s, block.add_(x2[s]).clamp_min_(0)
+
+
 def _smallest(x: Tensor, y: Tensor | None, k: int) -> Tensor:
     "(n, k) ascending squared distances from each row of x to rows of y; y=None: to the other rows of x. Rounding is taken for zero."
-    others, found = x if y is None else y, []
-    for s in _blocks(len(x), min(COLUMNS, len(others))):
-        best = x.new_full((s.stop - s.start, k), math.inf)
-        for start in range(0, len(others), COLUMNS):
-            block = squared_distances(x[s], others[start:start + COLUMNS])
+    others, best = x if y is None else y, x.new_full((len(x), k), math.inf)
+    for start in range(0, len(others), COLUMNS):
+        for s, block in _distance_blocks(x, others[start:start + COLUMNS]):
             if y is None: _forget_self(block, s.start - start)
-            best = torch.cat([best, block.topk(min(k, block.shape[1]), dim=1, largest=False).values], 1).topk(k, dim=1, largest=False).values
-        found.append(best)
-    found = torch.cat(found)
-    return found.masked_fill_(found <= _slack(x)[:, None], 0.)
+            nearest = block.topk(min(k, block.shape[1]), dim=1, largest=False).values
+            best[s] = torch.cat([best[s], nearest], 1).topk(k, dim=1, largest=False).values
+    return best.masked_fill_(best <= _slack(x)[:, None], 0.)
 
 
 def _forget_self(block: Tensor, offset: int):
@@ -565,7 +571,7 @@ class Neighbours:
     def within_fake(self) -> Tensor:  # (m, k) the same among generated points
         return _smallest(self.fake, None, self.k)
 
-# %% ../nbs/03_evaluation.ipynb #9c31ddba
+# %% ../nbs/03_evaluation.ipynb #20a0a69d
 class Between(NamedTuple):
     "What the table of distances between generated and real points holds."
     in_real: Tensor  # (m,) bool: the generated point lies in a real ball (radius k)
@@ -577,25 +583,21 @@ class Between(NamedTuple):
 
 @patch
 def between(self: Neighbours, radii: bool = True) -> Between:
-    "One walk over blocks of generated rows. With radii=False the first three stay empty."
+    "One walk over blocks of generated rows. With radii=False the first three mean nothing."
     real, fake, rounding = self.real, self.fake, _slack(self.real)
     in_fake, to_fake = torch.zeros(len(real), dtype=torch.bool), real.new_full((len(real),), math.inf)
-    in_real, balls, to_real = [], [], []
+    in_real, balls, to_real = torch.zeros(len(fake), dtype=torch.bool), torch.zeros(len(fake), dtype=torch.int64), real.new_empty(len(fake))
     if radii:
         reach_real, reach_fake = self.within_real[:, self.k - 1] + rounding, self.within_fake[:, self.k - 1] + _slack(fake)
         reach_density = self.within_real[:, self.k_density - 1] - rounding
-    for s in _blocks(len(fake), len(real)):
-        block = squared_distances(fake[s], real)
-        to_real.append(block.amin(1))
+    for s, block in _distance_blocks(fake, real):
+        to_real[s] = block.amin(1)
         torch.minimum(to_fake, block.amin(0), out=to_fake)
         if not radii: continue
-        in_real.append((block <= reach_real).any(1))
+        in_real[s] = (block <= reach_real).any(1)
         in_fake |= (block <= reach_fake[s, None]).any(0)
-        balls.append((block < reach_density).sum(1))
-    to_real = torch.cat(to_real)
-    empty = torch.zeros(0)
-    return Between(torch.cat(in_real) if radii else empty, in_fake if radii else empty, torch.cat(balls) if radii else empty,
-                   to_real.masked_fill(to_real <= _slack(fake), 0.), to_fake.masked_fill(to_fake <= rounding, 0.))
+        balls[s] = (block < reach_density).sum(1)
+    return Between(in_real, in_fake, balls, to_real.masked_fill(to_real <= _slack(fake), 0.), to_fake.masked_fill(to_fake <= rounding, 0.))
 
 # %% ../nbs/03_evaluation.ipynb #eeb9c214
 def manifold_share(
