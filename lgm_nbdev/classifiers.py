@@ -491,7 +491,7 @@ def training_report(
             'precision': str(trainer.dtype).removeprefix('torch.'), 'torch': torch.__version__, 'history': trainer.history.epochs,
             'validation': score_classifier(classifier, splits.validation), 'test': score_classifier(classifier, splits.test), **more}
 
-# %% ../nbs/03a_classifiers.ipynb #6ede9959
+# %% ../nbs/03a_classifiers.ipynb #cc8c4bb4
 def train_classifier(
     data: str | Splits,  # a key of `CLASSIFIER_RECIPES`, or splits with labels or attributes
     recipe: ClassifierRecipe | None = None,  # None: the one of that name, or `recipe_for(splits)`
@@ -505,19 +505,22 @@ def train_classifier(
     """Train on train, choose the epoch on validation, score test once. Raises `ValueError`, `DataError`, `FileNotFoundError`,
     `FileExistsError` if `out` holds a run, and `KeyboardInterrupt` after Ctrl-C (what was trained is kept)."""
     if isinstance(data, str):
-        recipe = recipe or choose('classifier recipe', data, CLASSIFIER_RECIPES)
+        if data not in CLASSIFIER_RECIPES and recipe is None:
+            raise ValueError(f'There is no recipe for a classifier of {data!r}. There are: {", ".join(CLASSIFIER_RECIPES)}. For other data, '
+                             'pass the splits themselves, with labels or attributes: train_classifier(splits).')
+        recipe = recipe or CLASSIFIER_RECIPES[data]
         data = get_splits(data, root, download, **recipe.data)
     recipe, out, clocks = recipe or recipe_for(data), None if out is None else Path(out), (time.perf_counter, time.process_time)
-    started = [clock() for clock in clocks]
-    trainer = make_trainer(data, recipe, out and out/'run', **settings)
+    name, started = name or data.name, [clock() for clock in clocks]
+    trainer = make_trainer(data, recipe, out and out/f'{name}-v{recipe.version}-run', **settings)
     trainer.train_model(resume=resume)
     if trainer.interrupted:
         raise KeyboardInterrupt('The training was stopped; call train_classifier again with resume=True to go on.')
-    classifier = freeze(trainer, data, name or data.name, recipe.version)
+    classifier = freeze(trainer, data, name, recipe.version)
     seconds, cpu_seconds = (round(clock() - start, 1) for clock, start in zip(clocks, started))
     report = training_report(classifier, trainer, recipe, data, seconds=seconds, cpu_seconds=cpu_seconds, resumed=resume)
     if out is not None:
-        path = out/f'{classifier.name}-v{recipe.version}.safetensors'
+        path = out/f'{name}-v{recipe.version}.safetensors'
         save_classifier(path, classifier)
         write_json(path.with_suffix('.json'), report)
     return classifier, report
