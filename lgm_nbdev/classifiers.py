@@ -491,7 +491,7 @@ def training_report(
             'precision': str(trainer.dtype).removeprefix('torch.'), 'torch': torch.__version__, 'history': trainer.history.epochs,
             'validation': score_classifier(classifier, splits.validation), 'test': score_classifier(classifier, splits.test), **more}
 
-# %% ../nbs/03a_classifiers.ipynb #cc8c4bb4
+# %% ../nbs/03a_classifiers.ipynb #dab74dcd
 def train_classifier(
     data: str | Splits,  # a key of `CLASSIFIER_RECIPES`, or splits with labels or attributes
     recipe: ClassifierRecipe | None = None,  # None: the one of that name, or `recipe_for(splits)`
@@ -506,8 +506,8 @@ def train_classifier(
     `FileExistsError` if `out` holds a run, and `KeyboardInterrupt` after Ctrl-C (what was trained is kept)."""
     if isinstance(data, str):
         if data not in CLASSIFIER_RECIPES and recipe is None:
-            raise ValueError(f'There is no recipe for a classifier of {data!r}. There are: {", ".join(CLASSIFIER_RECIPES)}. For other data, '
-                             'pass the splits themselves, with labels or attributes: train_classifier(splits).')
+            raise ValueError(f'There is no recipe for a classifier of {data!r}. There are: {", ".join(CLASSIFIER_RECIPES)}. For other '
+                             'data, pass the splits themselves, with labels or attributes: train_classifier(splits).')
         recipe = recipe or CLASSIFIER_RECIPES[data]
         data = get_splits(data, root, download, **recipe.data)
     recipe, out, clocks = recipe or recipe_for(data), None if out is None else Path(out), (time.perf_counter, time.process_time)
@@ -681,7 +681,7 @@ class ImageNetNet(nn.Module):
         x = F.interpolate(x, self.config['image_shape'][1:], mode='bilinear', align_corners=False, antialias=True)
         return self.body((x.expand(-1, 3, -1, -1) - self.mean) / self.std)
 
-# %% ../nbs/03a_classifiers.ipynb #3cdee02c
+# %% ../nbs/03a_classifiers.ipynb #527b63c8
 def fetch_weights(
     weights,  # a member of one of torchvision's enumerations of weights
 ) -> dict[str, torch.Tensor]:
@@ -691,8 +691,8 @@ def fetch_weights(
     except (OSError, RuntimeError) as error:
         reason = ' '.join(str(error).split())[:200]
         name, folder = weights.url.rsplit('/', 1)[-1], Path(torch.hub.get_dir())/'checkpoints'
-        raise ConnectionError(f'The weights {name} could not be had ({type(error).__name__}: {reason}). Check the network and try again; or '
-                              f'download {weights.url} elsewhere and place the file, under that name, in the folder {folder}. A file '
+        raise ConnectionError(f'The weights {name} could not be had ({type(error).__name__}: {reason}). Check the network and try again; '
+                              f'or download {weights.url} elsewhere and place the file, under that name, in the folder {folder}. A file '
                               'there that was cut short has to be deleted first.') from error
 
 # %% ../nbs/03a_classifiers.ipynb #2eb351cf
