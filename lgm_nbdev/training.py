@@ -567,7 +567,7 @@ def _check_versions(path, meta):
                                   f'was written by {side} code, version {meta.get("code_version")}: install that version to use '
                                   'it, or train again.')
 
-# %% ../nbs/00b_training.ipynb #ea949e0e
+# %% ../nbs/00b_training.ipynb #a3611972
 def optimizer_to_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict]:
     "Returns an optimizer's state as named tensors and JSON: its class, its groups, its numbers."
     state = optimizer.state_dict()
@@ -593,6 +593,8 @@ def optimizer_from_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, 
     for old, new in zip(groups, meta['groups']):
         old.update({k: tuple(v) if isinstance(old.get(k), tuple) else v for k, v in new.items() if k not in here})
     optimizer.load_state_dict({'state': state, 'param_groups': groups})
+    for p, entry in optimizer.state.items():  # a fused step walks through weights and moments side by side, whatever their strides
+        entry.update({k: torch.empty_like(p).copy_(v) for k, v in entry.items() if isinstance(v, torch.Tensor) and v.shape == p.shape})
 
 # %% ../nbs/00b_training.ipynb #35444b5d
 def save_checkpoint(path: str | Path,  # ends in .safetensors
