@@ -134,7 +134,7 @@ def accuracy(
     right = logits.argmax(1) == targets if targets.ndim == 1 else (logits > 0) == (targets > 0.5)
     return right.double().mean()
 
-# %% ../nbs/03a_classifiers.ipynb #4d96a66f
+# %% ../nbs/03a_classifiers.ipynb #0e60c843
 class ClassifierTrainer(TrainerBase):
     "Trains a `ClassifierNet`: cross-entropy for classes, the sum of binary cross-entropies for attributes."
     label_smoothing = 0.  # in training only; what is measured on the validation set is never smoothed
@@ -148,13 +148,6 @@ class ClassifierTrainer(TrainerBase):
             loss = F.binary_cross_entropy_with_logits(logits, batch.y.float(), reduction='none').sum(1).mean()
         share = accuracy(logits.detach(), batch.y).float()
         return loss, {'accuracy': share, 'error': 1 - share}
-
-    def resume(self, path, accept_changes=False):
-        "Return the trainer in the state the checkpoint holds, the optimizer's memory laid out like the weights it belongs to."
-        super().resume(path, accept_changes)
-        for p, state in self.optimizer.state.items():  # the fused kernel walks through both side by side, whatever their strides
-            state.update({k: torch.empty_like(p).copy_(v) for k, v in state.items() if v.shape == p.shape})
-        return self
 
 # %% ../nbs/03a_classifiers.ipynb #77dc50bc
 class AttributeLoader(BatchLoader):
