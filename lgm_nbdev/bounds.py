@@ -49,7 +49,7 @@ def check_data(
     if model.value_range is not None: model.value_range.check(x, what)
     model.likelihood.check_support(x, what)
 
-# %% ../nbs/01a_bounds.ipynb #aabf074a
+# %% ../nbs/01a_bounds.ipynb #c677987f
 def check_draws(
     model,
     x: Tensor,  # (B, ...) data
@@ -58,9 +58,9 @@ def check_draws(
 ) -> None:
     "Nothing, or ValueError: the draws of z and log q do not belong to this x and this model."
     if z.ndim != 3 or z.shape[1:] != (len(x), model.latent_dim) or log_q.shape != z.shape[:2]:
-        raise ValueError(f'For {len(x)} x and {model.latent_dim} latent dimensions, z has to be (S, {len(x)}, {model.latent_dim}) and log q '
-                         f'(S, {len(x)}); given {tuple(z.shape)} and {tuple(log_q.shape)}. Sum log q over the latent dimensions, and '
-                         'give noise of shape (S, B, L) or (S, 1, L).')
+        raise ValueError(f'For {len(x)} x and {model.latent_dim} latent dimensions, z has to be (S, {len(x)}, {model.latent_dim}) and '
+                         f'log q (S, {len(x)}); given {tuple(z.shape)} and {tuple(log_q.shape)}. Sum log q over the latent dimensions, '
+                         'and give noise of shape (S, B, L) or (S, 1, L).')
 
 # %% ../nbs/01a_bounds.ipynb #b135edf4
 def log_prob_of_draws(
@@ -162,14 +162,14 @@ def dreg_objective(model, x, K, noise=None) -> tuple[Tensor, Tensor]:
 
 GRADIENTS = {'plain': plain_objective, 'dreg': dreg_objective}  # name -> (model, x, K, noise) -> (objective, log-weights)
 
-# %% ../nbs/01a_bounds.ipynb #eae58108
+# %% ../nbs/01a_bounds.ipynb #99e775df
 def log_q_stopped(
     q,  # a posterior, with `detach` and `log_prob`
     z: Tensor  # (S, B, L) its draws
 ) -> Tensor:
     "(S, B) log q(z|x) with the parameters of q taken as constants. ValueError where q has no density at a given z."
     try: return q.detach().log_prob(z)
-    except (AttributeError, NotImplementedError) as error:
+    except (AttributeError, NotImplementedError, ValueError) as error:
         raise ValueError(f'The doubly-reparameterized gradient evaluates log q(z|x) at a given z, and {type(q).__name__} cannot: {error}. '
                          "Use gradient='plain', or a flow that has an inverse.") from error
 
@@ -328,15 +328,15 @@ def log_likelihood_of_sums(
     log_prob = (sums.total - sums.count.double().log()).masked_fill(none, math.nan)
     return LogLikelihood(*(t.cpu() for t in (log_prob, error, effective.masked_fill(none, math.nan), sums.non_finite)), K)
 
-# %% ../nbs/01a_bounds.ipynb #7543682c
+# %% ../nbs/01a_bounds.ipynb #34e082ea
 @patch
 def __str__(self: LogLikelihood) -> str:
     "One paragraph: mean, both errors, effective sample sizes, and what was left out."
     known = ~self.log_prob.isnan()
     spread = self.log_prob[known].std().item()/math.sqrt(max(1, int(known.sum()))) if known.sum() > 1 else math.nan
     effective = self.effective_samples[known]
-    text = (f'log p(x) = {self.mean:.2f} nats, mean of {int(known.sum())} images, K={self.K}; standard error {self.mean_standard_error:.2g} '
-            f'(Monte-Carlo), {spread:.2g} (choice of images)')
+    text = (f'log p(x) = {self.mean:.2f} nats, mean of {int(known.sum())} images, K={self.K}; standard error '
+            f'{self.mean_standard_error:.2g} (Monte-Carlo), {spread:.2g} (choice of images)')
     if len(effective): text += f'; effective samples: median {effective.median():.3g}, smallest {effective.min():.3g}'
     if (poor := int((effective < 10).sum())): text += f'; {poor} images have fewer than 10, their error bars are too small'
     if (bad := int(self.non_finite.sum())):
@@ -368,7 +368,7 @@ class AllocatedBytes(TorchDispatchMode):
             if isinstance(t, Tensor) and t.untyped_storage().data_ptr() not in known: self.total += t.untyped_storage().nbytes()
         return result
 
-# %% ../nbs/01a_bounds.ipynb #a6205d20
+# %% ../nbs/01a_bounds.ipynb #6e01191f
 DECODE_ROWS = 250  # draws decoded at a time, at most: small batches stay in the processor's cache, and larger ones were slower
 
 def chunk_sizes(
@@ -380,7 +380,8 @@ def chunk_sizes(
 ) -> tuple[int, int]:
     "(images, draws) that go through the decoder together: all draws of few images before few draws of many. ValueError if one is too much."
     if not (isinstance(memory_mb, (int, float)) and memory_mb > 0):
-        raise ValueError(f'memory_mb is {memory_mb!r}: give the extra memory allowed as a number above 0, in units of 10^6 bytes, e.g. 500.')
+        raise ValueError(f'memory_mb is {memory_mb!r}: give the extra memory allowed as a number above 0, in units of 10^6 bytes, '
+                         'e.g. 500.')
     fit = int(min((1e6*memory_mb - reserved)//row_bytes, check_positive('rows', rows)))
     if fit < 1:
         raise ValueError(f'memory_mb={memory_mb} is too small: one draw of one image takes up to {row_bytes/1e6:.3g} MB in this model, and '
@@ -495,7 +496,7 @@ def bits_per_dim(
     dims = math.prod(image_shape)
     return -(log_prob - dims*constant)/(dims*math.log(2))
 
-# %% ../nbs/01a_bounds.ipynb #a613487f
+# %% ../nbs/01a_bounds.ipynb #0aeb2030
 def bits_per_pixel(
     log_prob: Tensor,  # any shape, nats: as for `bits_per_dim`
     image_shape,  # (C, H, W)
@@ -503,10 +504,11 @@ def bits_per_pixel(
     levels: int = 256  # grey levels
 ) -> Tensor:
     "Bits per pixel, -log2 P / (H*W): C times the bits per dimension. ValueError for vectors, which have no pixels."
-    if len(image_shape) != 3: raise ValueError(f'Pixels need an image shape (C, H, W), and {tuple(image_shape)} was given: use bits_per_dim.')
+    if len(image_shape) != 3:
+        raise ValueError(f'Pixels need an image shape (C, H, W), and {tuple(image_shape)} was given: use bits_per_dim.')
     return image_shape[0]*bits_per_dim(log_prob, image_shape, kind, levels)
 
-# %% ../nbs/01a_bounds.ipynb #4e54314f
+# %% ../nbs/01a_bounds.ipynb #3f09d8f3
 def check_grey_levels(
     images: Tensor,  # (N, C, H, W) in [0, 1]
     levels: int  # grey levels
@@ -514,10 +516,10 @@ def check_grey_levels(
     "Nothing, or ValueError: the images are not on the grey levels k/(levels - 1), so noise was added already or a transform was applied."
     scaled = images.double()*(levels - 1)
     if bool(((scaled - scaled.round()).abs() > 0.01).any()):
-        raise ValueError(f'The images are not on {levels} grey levels k/{levels - 1}: they were dequantized, resized or normalized before. Give them as '
-                         'the store holds them (store.floats()); the noise is added here, once.')
+        raise ValueError(f'The images are not on {levels} grey levels k/{levels - 1}: they were dequantized, resized or normalized before. '
+                         'Give them as the store holds them (store.floats()); the noise is added here, once.')
 
-# %% ../nbs/01a_bounds.ipynb #0b5a7323
+# %% ../nbs/01a_bounds.ipynb #5bd93656
 def model_input(
     images: Tensor,  # (B, C, H, W) grey levels k/(levels - 1) in [0, 1]
     model,  # with `likelihood` and `value_range`
@@ -529,12 +531,12 @@ def model_input(
 
     ValueError for a model without a linear range."""
     if type(model.value_range) is not ValueRange:
-        raise ValueError(f'The range of this model is {model.value_range}: bits are computed for images in a linear range such as [0, 1]. For another, '
-                         'add the log-determinant of your transform to log_likelihood and call bits_per_dim yourself.')
+        raise ValueError(f'The range of this model is {model.value_range}: bits are computed for images in a linear range such as [0, 1]. '
+                         'For another, add the log-determinant of your transform to log_likelihood and call bits_per_dim yourself.')
     x = images
     if model.likelihood.kind == 'density':
-        noise = torch.stack([torch.rand(images.shape[1:], generator=torch.Generator().manual_seed(derive_seed(seed, 'dequantize', first + i)))
-                             for i in range(len(images))]).to(images)
+        generators = (torch.Generator().manual_seed(derive_seed(seed, 'dequantize', first + i)) for i in range(len(images)))
+        noise = torch.stack([torch.rand(images.shape[1:], generator=g) for g in generators]).to(images)
         x = dequantize(images, noise, levels)
     width = model.value_range.from_unit(torch.ones_like(images[0])) - model.value_range.from_unit(torch.zeros_like(images[0]))
     return model.value_range.from_unit(x), width.double().log().sum().item() if model.likelihood.kind == 'density' else 0.
@@ -557,7 +559,7 @@ class ImageBits:
                 'bits_per_pixel': self.bits_per_pixel.mean().item(), 'bits_per_pixel_error': error(self.bits_per_pixel), 'pixels': H*W,
                 'levels': self.levels, 'log_likelihood': self.log_likelihood.to_record()}
 
-# %% ../nbs/01a_bounds.ipynb #122951c9
+# %% ../nbs/01a_bounds.ipynb #6832ae9b
 def image_bits(
     model,  # with `posterior`, `decode`, `likelihood` and a linear `value_range`
     images: Tensor,  # (N, C, H, W) as a store gives them: grey levels k/(levels - 1) in [0, 1], no noise added
@@ -570,19 +572,21 @@ def image_bits(
 
     ValueError for a likelihood without bits, images that are not on grey levels, and all that `log_likelihood` refuses."""
     model.likelihood.check_bits(levels)
-    if images.ndim != 4: raise ValueError(f'image_bits needs images (N, C, H, W), not {tuple(images.shape)}; for vectors use log_likelihood and bits_per_dim.')
+    if images.ndim != 4:
+        raise ValueError(f'image_bits needs images (N, C, H, W), not {tuple(images.shape)}; for vectors use log_likelihood and bits_per_dim.')
     check_grey_levels(images, levels)
     x, log_abs_det = model_input(images, model, levels, seed)
     result, kind, shape = log_likelihood(model, x, K, seed=seed, **options), model.likelihood.kind, tuple(images.shape[1:])
     log_prob = result.log_prob + log_abs_det
     return ImageBits(result, bits_per_dim(log_prob, shape, kind, levels), bits_per_pixel(log_prob, shape, kind, levels), shape, levels)
 
-# %% ../nbs/01a_bounds.ipynb #c180bf4a
+# %% ../nbs/01a_bounds.ipynb #ec672d81
 def bounds_from_weights(
     log_w: Tensor,  # (S, B) log-weights in nats
     K: int  # group size, at most S
 ) -> Tensor:
     "(B,) estimate of the bound with K draws from S of them: the mean over the S // K groups. ValueError for K outside 1 to S."
-    if check_positive('K', K) > len(log_w): raise ValueError(f'A bound with K={K} draws needs at least so many weights, and {len(log_w)} are given.')
+    if check_positive('K', K) > len(log_w):
+        raise ValueError(f'A bound with K={K} draws needs at least so many weights, and {len(log_w)} are given.')
     groups = log_w[:len(log_w)//K*K].unflatten(0, (-1, K))  # (groups, K, B)
     return (groups.logsumexp(1) - math.log(K)).mean(0)
