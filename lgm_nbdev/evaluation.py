@@ -37,19 +37,21 @@ from torch import Tensor, nn
 from .data import UNIT, DataError, Splits, Store, derive_seed
 from .training import seeded
 
-# %% ../nbs/03_evaluation.ipynb #016de76d
+# %% ../nbs/03_evaluation.ipynb #e5600d1f
 def _matrix(x, what: str, minimum: int) -> Tensor:
     "`x` as a float64 tensor on the CPU, a copy only where needed; ValueError unless it is a finite (n, d) matrix with n >= minimum."
     x = x.detach().cpu() if isinstance(x, Tensor) else torch.from_numpy(np.ascontiguousarray(x))
     if x.ndim != 2 or x.shape[1] == 0 or x.is_complex():
-        raise ValueError(f'{what}: expected a real matrix with one row per image, (n, d); given {str(x.dtype).removeprefix("torch.")} of shape '
-                         f'{tuple(x.shape)}. Images go through a classifier first: classifier.outputs(images) gives .features and .logits.')
+        raise ValueError(f'{what}: expected a real matrix with one row per image, (n, d); given {str(x.dtype).removeprefix("torch.")} '
+                         f'of shape {tuple(x.shape)}. Images go through a classifier first: classifier.outputs(images) gives .features '
+                         'and .logits.')
     x = x.double()
     bad = ~torch.isfinite(x)
     if bad.any():
         row, column = bad.nonzero()[0].tolist()
-        raise ValueError(f'{what}: {int(bad.sum())} of {x.numel()} values are NaN or infinite, in {int(bad.any(1).sum())} of {len(x)} rows; the first '
-                         f'is row {row}, column {column}. Look at that image: the model that made it has diverged, or its features overflow.')
+        raise ValueError(f'{what}: {int(bad.sum())} of {x.numel()} values are NaN or infinite, in {int(bad.any(1).sum())} of {len(x)} '
+                         f'rows; the first is row {row}, column {column}. Look at that image: the model that made it has diverged, or '
+                         'its features overflow.')
     if len(x) < minimum:
         raise ValueError(f'{what}: {len(x)} rows, and this metric needs at least {minimum}. Generate more images.')
     return x
@@ -59,11 +61,11 @@ def _pair(real, fake, minimum: int = 1) -> tuple[Tensor, Tensor]:
     "Both feature matrices, checked, with the same number of columns."
     real, fake = _matrix(real, 'real features', minimum), _matrix(fake, 'generated features', minimum)
     if real.shape[1] != fake.shape[1]:
-        raise ValueError(f'The real features have {real.shape[1]} columns, the generated ones {fake.shape[1]}: they come from two different '
-                         'classifiers or layers. Extract both with the same one.')
+        raise ValueError(f'The real features have {real.shape[1]} columns, the generated ones {fake.shape[1]}: they come from two '
+                         'different classifiers or layers. Extract both with the same one.')
     return real, fake
 
-# %% ../nbs/03_evaluation.ipynb #5d79f48e
+# %% ../nbs/03_evaluation.ipynb #0fe2ac09
 def psd_factor(
     cov: Tensor,  # (d, d) covariance, float64
 ) -> Tensor:  # (d, rank): F with F F^T = cov
@@ -71,8 +73,8 @@ def psd_factor(
     values, vectors = torch.linalg.eigh(cov)
     noise = values[-1].abs()*len(cov)*1e-15
     if values[0] < -max(1e-6*values[-1].abs().item(), noise.item()):
-        raise ValueError(f'A covariance has no negative eigenvalues, and this one has {values[0]:.3g} beside a largest of {values[-1]:.3g}. Was it '
-                         'edited, or computed in float16? Use RunningMoments.')
+        raise ValueError(f'A covariance has no negative eigenvalues, and this one has {values[0]:.3g} beside a largest of '
+                         f'{values[-1]:.3g}. Was it edited, or computed in float16? Use RunningMoments.')
     kept = values > noise
     return vectors[:, kept]*values[kept].sqrt()
 
@@ -97,7 +99,7 @@ def _covariance(cov, what: str) -> Tensor:
                          'numpy.cov takes rowvar=False when rows are images.')
     return (cov + cov.T)/2
 
-# %% ../nbs/03_evaluation.ipynb #236ceb59
+# %% ../nbs/03_evaluation.ipynb #3663bd4c
 def frechet_distance(
     mu1,  # (d,) mean of the first cloud; array or tensor
     cov1,  # (d, d) its covariance
@@ -110,12 +112,12 @@ def frechet_distance(
     cov1, cov2 = _covariance(cov1, 'first covariance'), _covariance(cov2, 'second covariance')
     mu1, mu2 = (_matrix(np.asarray(mu).reshape(1, -1), what, 1)[0] for mu, what in ((mu1, 'first mean'), (mu2, 'second mean')))
     if not len(mu1) == len(mu2) == len(cov1) == len(cov2):
-        raise ValueError(f'Means of length {len(mu1)} and {len(mu2)} with covariances of {len(cov1)} and {len(cov2)} rows: all four must agree. '
-                         'Both clouds must come from the same layer of the same classifier.')
+        raise ValueError(f'Means of length {len(mu1)} and {len(mu2)} with covariances of {len(cov1)} and {len(cov2)} rows: all four '
+                         'must agree. Both clouds must come from the same layer of the same classifier.')
     distance = (mu1 - mu2).square().sum() + cov1.trace() + cov2.trace() - 2*trace_sqrt_product(cov1, cov2)
     return max(distance.item(), 0.)  # rounding can leave -1e-15 of the trace
 
-# %% ../nbs/03_evaluation.ipynb #3c22e89c
+# %% ../nbs/03_evaluation.ipynb #2e0b8a7f
 class RunningMoments:
     "Mean and covariance of a stream of feature batches in float64, with memory that does not depend on the number of rows."
 
@@ -129,7 +131,8 @@ class RunningMoments:
         batch = _matrix(batch, 'features', 1)
         if self.n == 0: self.mean, self.scatter = batch.new_zeros(batch.shape[1]), batch.new_zeros(batch.shape[1], batch.shape[1])
         if batch.shape[1] != len(self.mean):
-            raise ValueError(f'This batch has {batch.shape[1]} features per row, those before had {len(self.mean)}: use one classifier for all.')
+            raise ValueError(f'This batch has {batch.shape[1]} features per row, those before had {len(self.mean)}: use one classifier '
+                             'for all.')
         mean, total = batch.mean(0), self.n + len(batch)
         centred, apart = batch - mean, mean - self.mean
         self.scatter += centred.T @ centred + torch.outer(apart, apart)*(self.n*len(batch)/total)
@@ -149,7 +152,7 @@ def _thin(centred: Tensor) -> Tensor:
     "(m, d) with m <= d and the same scatter as the (n, d) matrix `centred`."
     return centred if len(centred) <= centred.shape[1] else torch.linalg.qr(centred).R
 
-# %% ../nbs/03_evaluation.ipynb #08428f02
+# %% ../nbs/03_evaluation.ipynb #8de743f3
 def fid_from_features(
     real,  # (n, d) features of real images; array or tensor
     fake,  # (m, d) features of generated images
@@ -164,8 +167,9 @@ def fid_from_features(
         a, b = RunningMoments().update(real), RunningMoments().update(fake)
         return frechet_distance(a.mean, a.covariance(), b.mean, b.covariance())
     floor = gaussian_floor(real, len(real), len(fake))
-    warnings.warn(f'FID from {n} images of {d} features: the covariances have no full rank, and the value says little. Two samples of this size '
-                  f'from one Gaussian with the real covariance have an FID of {floor:.4g}. Generate more than {5*d} images.', stacklevel=2)
+    warnings.warn(f'FID from {n} images of {d} features: the covariances have no full rank, and the value says little. Two samples of '
+                  f'this size from one Gaussian with the real covariance have an FID of {floor:.4g}. Generate more than {5*d} images.',
+                  stacklevel=2)
     return _low_rank_fid(real, fake)
 
 
@@ -191,18 +195,19 @@ def gaussian_floor(
     draws = [torch.randn(size, len(factor), generator=generator, dtype=torch.float64) @ factor for size in (n, m or n)]
     return _low_rank_fid(*draws)
 
-# %% ../nbs/03_evaluation.ipynb #a041e028
+# %% ../nbs/03_evaluation.ipynb #ba9f8864
 def _probabilities(p, what: str = 'probabilities', per_split: int = 1) -> Tensor:
     "`p` as float64 rows that sum to 1; ValueError for logits, rows that do not sum to 1, and fewer rows than classes (in each split)."
     p = _matrix(p, what, 1)
     sums = p.sum(1)
     if (p < -1e-6).any() or (sums - 1).abs().max() > 1e-3:
-        raise ValueError(f'{what}: rows of class probabilities are nonnegative and sum to 1; here values run from {p.min():.4g} to {p.max():.4g} and rows '
-                         f'sum to {sums.min():.4g} up to {sums.max():.4g}. If these are logits, apply softmax over dimension 1 first.')
+        raise ValueError(f'{what}: rows of class probabilities are nonnegative and sum to 1; here values run from {p.min():.4g} to '
+                         f'{p.max():.4g} and rows sum to {sums.min():.4g} up to {sums.max():.4g}. If these are logits, apply softmax '
+                         'over dimension 1 first.')
     if p.shape[1] < 2: raise ValueError(f'{what}: there is {p.shape[1]} class, and a score over classes needs at least 2.')
     if len(p) < per_split*p.shape[1]:
-        raise ValueError(f'{what}: {len(p)} images{f" in {per_split} splits" if per_split > 1 else ""} for {p.shape[1]} classes. With fewer images than '
-                         'classes not even a perfect generator can show them all: generate more.')
+        raise ValueError(f'{what}: {len(p)} images{f" in {per_split} splits" if per_split > 1 else ""} for {p.shape[1]} classes. With '
+                         'fewer images than classes not even a perfect generator can show them all: generate more.')
     return p.clamp_min(0)/p.clamp_min(0).sum(1, keepdim=True)
 
 # %% ../nbs/03_evaluation.ipynb #a7e6599d
@@ -232,7 +237,7 @@ def inception_score_from_probabilities(
     scores = [mean_kl(part, part.mean(0)).exp().item() for part in p.tensor_split(splits)]
     return InceptionScore(float(np.mean(scores)), float(np.std(scores)))
 
-# %% ../nbs/03_evaluation.ipynb #bac2c9e5
+# %% ../nbs/03_evaluation.ipynb #cdd97b83
 def mode_score_from_probabilities(
     p,  # (n, classes) probabilities of generated images
     real,  # (m, classes) probabilities of real images, or (classes,) their mean
@@ -241,8 +246,10 @@ def mode_score_from_probabilities(
 
     Raises ValueError for rows that are no probabilities, too few rows, and another number of classes."""
     p, real = _probabilities(p), np.asarray(real.cpu() if isinstance(real, Tensor) else real)
-    p_data = _probabilities(real[None], 'the marginal of the data', 0)[0] if real.ndim == 1 else _probabilities(real, 'real probabilities').mean(0)
-    if len(p_data) != p.shape[1]: raise ValueError(f'{p.shape[1]} classes for generated images, {len(p_data)} for real ones: use one classifier for both.')
+    if real.ndim == 1: p_data = _probabilities(real[None], 'the marginal of the data', 0)[0]
+    else: p_data = _probabilities(real, 'real probabilities').mean(0)
+    if len(p_data) != p.shape[1]:
+        raise ValueError(f'{p.shape[1]} classes for generated images, {len(p_data)} for real ones: use one classifier for both.')
     p_g = p.mean(0)
     return (mean_kl(p, p_g) - mean_kl(p_g[None], p_data)).exp().item()
 
@@ -337,7 +344,7 @@ def _mmd_variance(xx: _KernelSums, yy: _KernelSums, xy: _KernelSums) -> float:
     return (4*(n - 2)/(n*(n - 1))*a + 2/(n*(n - 1))*kxx + 4*(m - 2)/(m*(m - 1))*b + 2/(m*(m - 1))*kyy
             + 4*((m - 1)*a_cross + (n - 1)*b_cross + kxy)/(n*m) - 4*covariances)
 
-# %% ../nbs/03_evaluation.ipynb #703a3dec
+# %% ../nbs/03_evaluation.ipynb #8873beea
 class MMD(NamedTuple):
     "What `mmd_from_features` returns."
     value: float  # unbiased squared MMD; 0 in expectation for equal distributions, so it can be negative; lower is better
@@ -353,21 +360,24 @@ def median_distance(
     x,  # (n, d) features of real images
     rows: int = 1000,  # take at most this many, evenly spaced in the order of their norms
 ) -> float:
-    "The median distance between two rows, the usual bandwidth of an RBF kernel; does not depend on the order of rows. ValueError if it is 0."
+    """The median distance between two rows, the usual bandwidth of an RBF kernel; does not depend on the order of rows.
+
+    ValueError if it is 0."""
     x = _matrix(x, 'real features', 2)
     x = x[(x - x.mean(0)).square().sum(1).argsort()]
     x = x[torch.linspace(0, len(x) - 1, min(rows, len(x))).round().long()] - x.mean(0)
     upper = torch.triu_indices(len(x), len(x), 1)
     median = squared_distances(x, x)[upper[0], upper[1]].median().sqrt().item()
-    if median == 0: raise ValueError('More than half of the real features are equal, so their median distance is 0 and no bandwidth. Give one.')
+    if median == 0:
+        raise ValueError('More than half of the real features are equal, so their median distance is 0 and no bandwidth. Give one.')
     return median
 
-# %% ../nbs/03_evaluation.ipynb #3a9a75ea
+# %% ../nbs/03_evaluation.ipynb #0f5d72b0
 def mmd_from_features(
     real,  # (n, d) features of real images; array or tensor
     fake,  # (m, d) features of generated images
     kernel: str | Callable = 'rbf',  # 'rbf', 'polynomial', or a function (n, d), (m, d) -> (n, m)
-    bandwidth: float | None = None,  # sigma of the RBF kernel; None: the median distance of the REAL features, so that all models meet the same kernel
+    bandwidth: float | None = None,  # sigma of the RBF kernel; None: median distance of REAL features, the same for all models
     degree: int = 3,  # of the polynomial kernel
 ) -> MMD:
     """Unbiased squared MMD over all pairs, and its variance, in blocks (Gretton et al. 2012; Sutherland et al. 2017).
@@ -420,16 +430,17 @@ def wasserstein_1d(
     "(k,) the exact 1-Wasserstein distance on each line."
     return (x.sort(0).values - y.sort(0).values).abs().mean(0)
 
-# %% ../nbs/03_evaluation.ipynb #70365212
+# %% ../nbs/03_evaluation.ipynb #143b13b2
 ASSIGNMENT_LIMIT = 5000  # rows beyond which an exact assignment takes minutes
 
 
 def _exact_wasserstein(x: Tensor, y: Tensor) -> float:
     "By optimal assignment; ValueError for unequal or very large n."
-    if len(x) != len(y): raise ValueError(f'{len(x)} real and {len(y)} generated rows: an assignment needs as many of one as of the other. Take a subset.')
+    if len(x) != len(y):
+        raise ValueError(f'{len(x)} real and {len(y)} generated rows: an assignment needs as many of one as of the other. Take a subset.')
     if len(x) > ASSIGNMENT_LIMIT:
-        raise ValueError(f'An exact assignment of {len(x)} rows takes minutes to hours. Take a subset of at most {ASSIGNMENT_LIMIT} rows of each, '
-                         "or method='sliced'.")
+        raise ValueError(f'An exact assignment of {len(x)} rows takes minutes to hours. Take a subset of at most {ASSIGNMENT_LIMIT} '
+                         "rows of each, or method='sliced'.")
     centre = x.mean(0)
     cost = torch.cat([squared_distances(x[s] - centre, y - centre) for s in _blocks(len(x), len(y))]).sqrt_()
     rows, columns = linear_sum_assignment(cost.numpy())
@@ -667,12 +678,12 @@ def one_nn_accuracy(
     "The share of points whose nearest neighbour is of their own cloud, ties counted as one half."
     return ((same < other).double() + 0.5*(same == other).double()).mean().item()
 
-# %% ../nbs/03_evaluation.ipynb #d80be869
+# %% ../nbs/03_evaluation.ipynb #7117e05f
 def one_nn_from_features(
     real,  # (n, d) features of real images; array or tensor
     fake,  # (n, d) features of as many generated images
 ) -> OneNN:
-    """Leave-one-out accuracy of a 1-nearest-neighbour classifier between the clouds (Lopez-Paz and Oquab 2017; Xu et al. 2018, section 2.5).
+    """Leave-one-out accuracy of a 1-nearest-neighbour classifier between the clouds (Lopez-Paz and Oquab 2017; Xu et al. 2018).
 
     Raises ValueError for unequal n or d, fewer than 2 rows, and values that are not finite."""
     neighbours = Neighbours(real, fake, 1)
@@ -682,14 +693,17 @@ def one_nn_from_features(
 def _one_nn(neighbours: Neighbours, between: Between) -> OneNN:
     "The test from the walks already done; ValueError for unequal n."
     n, m = len(neighbours.real), len(neighbours.fake)
-    if n != m: raise ValueError(f'{n} real and {m} generated rows: with unequal numbers one half is no longer what equal distributions give. Take a subset.')
-    real, fake = one_nn_accuracy(neighbours.within_real[:, 0], between.to_fake), one_nn_accuracy(neighbours.within_fake[:, 0], between.to_real)
+    if n != m:
+        raise ValueError(f'{n} real and {m} generated rows: with unequal numbers one half is no longer what equal distributions give. '
+                         'Take a subset.')
+    real = one_nn_accuracy(neighbours.within_real[:, 0], between.to_fake)
+    fake = one_nn_accuracy(neighbours.within_fake[:, 0], between.to_real)
     return OneNN((real + fake)/2, real, fake)
 
-# %% ../nbs/03_evaluation.ipynb #68aa3955
+# %% ../nbs/03_evaluation.ipynb #6f9dda0d
 class NearDuplicates(NamedTuple):
     "What `near_duplicates` returns."
-    share: float  # of generated images with another generated image within the threshold; lower is better, `quantile` is what real images have
+    share: float  # of generated images with another one within the threshold; lower is better, real images have `quantile`
     threshold: float  # distance, in the units of the features
 
 
@@ -698,7 +712,9 @@ def near_duplicates(
     fake,  # (m, d) features of generated images; choose m near n: more points are closer together
     quantile: float = 0.01,  # the share of real images that counts as duplicates, which sets the threshold
 ) -> NearDuplicates:
-    "Share of generated images that are closer to another one than all but 1% of real images are. ValueError for fewer than 2 rows or values not finite."
+    """Share of generated images that are closer to another one than all but 1% of real images are.
+
+    ValueError for fewer than 2 rows or values not finite."""
     real, fake = _pair(real, fake, minimum=2)
     return _near_duplicates(nearest_distances(real)[:, 0], nearest_distances(fake)[:, 0], quantile)
 
@@ -708,7 +724,7 @@ def _near_duplicates(real: Tensor, fake: Tensor, quantile: float = 0.01) -> Near
     threshold = torch.quantile(real, quantile).item()
     return NearDuplicates((fake <= threshold).double().mean().item(), threshold)
 
-# %% ../nbs/03_evaluation.ipynb #fddfd0e1
+# %% ../nbs/03_evaluation.ipynb #4df476ce
 class Memorization(NamedTuple):
     "What `memorization` returns."
     nearer: float  # chance that a generated image is nearer to the training set than a held-out one, ties half; 0.5 is best, 1 is a copier
@@ -720,7 +736,9 @@ def memorization(
     held_out,  # (n, d) features of real images it was not trained on
     fake,  # (m, d) features of generated images
 ) -> Memorization:
-    "Distance to the nearest training image, generated against held-out (after Meehan et al. 2020). ValueError for values not finite or unequal d."
+    """Distance to the nearest training image, generated against held-out (after Meehan et al. 2020).
+
+    ValueError for values not finite or unequal d."""
     return _memorization(*(nearest_distances(x, train)[:, 0] for x in (held_out, fake)))
 
 
@@ -754,7 +772,7 @@ def max_f_score(
     below = beta**2*precision + recall
     return torch.where(below > 0, (1 + beta**2)*precision*recall/below.clamp_min(1e-300), 0.).max().item()
 
-# %% ../nbs/03_evaluation.ipynb #bb1ec046
+# %% ../nbs/03_evaluation.ipynb #49cded03
 class PRD(NamedTuple):
     "What `prd_from_features` returns."
     precision: Tensor  # (angles,) along the curve
@@ -773,7 +791,8 @@ def prd_from_features(
 ) -> PRD:
     """Precision-recall curve over k-means cells, F_8 and F_1/8 (Sajjadi et al. 2018, section 4).
 
-    Raises ValueError for values that are not finite, unequal d, or fewer rows than clusters. Depends a little on the order of the rows, through k-means."""
+    Raises ValueError for values that are not finite, unequal d, or fewer rows than clusters. Through k-means, the order of the rows
+    matters a little."""
     from sklearn.cluster import MiniBatchKMeans
     real, fake = _pair(real, fake, minimum=clusters)
     union = torch.cat([real, fake]).numpy()
@@ -786,7 +805,7 @@ def prd_from_features(
     precision, recall = torch.stack(curves).mean(0)
     return PRD(precision, recall, max_f_score(precision, recall, 8), max_f_score(precision, recall, 1/8))
 
-# %% ../nbs/03_evaluation.ipynb #b6a69c57
+# %% ../nbs/03_evaluation.ipynb #04236d9d
 class PerClass(NamedTuple):
     "What `per_class` returns."
     values: dict  # class -> what the metric returns; None where a class has too few images
@@ -803,11 +822,14 @@ def per_class(
     class_names=None,  # name of each class; None uses the numbers
     minimum: int = 10,  # fewer images of a class than this, real or generated, and it has no value
 ) -> PerClass:
-    "A metric within each class (Heusel et al. 2017 for all classes; intra-class FID: Miyato and Koyama 2018). ValueError where labels do not match rows."
+    """A metric within each class (Heusel et al. 2017 for all classes; intra-class FID: Miyato and Koyama 2018).
+
+    ValueError where labels do not match rows."""
     real, fake = _pair(real, fake)
     real_labels, fake_labels = (torch.as_tensor(labels).cpu() for labels in (real_labels, fake_labels))
     for rows, labels, what in ((real, real_labels, 'real'), (fake, fake_labels, 'generated')):
-        if labels.shape != rows.shape[:1]: raise ValueError(f'{len(rows)} {what} rows and labels of shape {tuple(labels.shape)}: each row needs one class number.')
+        if labels.shape != rows.shape[:1]:
+            raise ValueError(f'{len(rows)} {what} rows and labels of shape {tuple(labels.shape)}: each row needs one class number.')
     values = {}
     for c in range(int(real_labels.max()) + 1):
         a, b = real[real_labels == c], fake[fake_labels == c]
@@ -834,7 +856,7 @@ CONVENTIONS = {
     'floor': 'training images in the place of generated ones (for memorization: validation images)',
 }
 
-# %% ../nbs/03_evaluation.ipynb #741aaddc
+# %% ../nbs/03_evaluation.ipynb #01dad92a
 def check_generated(
     images,  # what a model made
     classifier,  # whose image_shape they must have
@@ -843,12 +865,13 @@ def check_generated(
     "`images` themselves, if they are (n, C, H, W) floats in [0,1] that fit the classifier. Raises RangeError or ValueError."
     if not isinstance(images, Tensor) or images.ndim != 4 or tuple(images.shape[1:]) != tuple(classifier.image_shape):
         given = f'a tensor of shape {tuple(images.shape)}' if isinstance(images, Tensor) else f'a {type(images).__name__}'
-        raise ValueError(f'{what}: the classifier {classifier.name!r} takes a tensor (n, {", ".join(map(str, classifier.image_shape))}), and this is {given}. '
-                         'Metrics of another size or number of channels need the classifier of that data set; resizing changes what they mean.')
+        raise ValueError(f'{what}: the classifier {classifier.name!r} takes a tensor (n, '
+                         f'{", ".join(map(str, classifier.image_shape))}), and this is {given}. Metrics of another size or number of '
+                         'channels need the classifier of that data set; resizing changes what they mean.')
     UNIT.check(images, what)
     return images
 
-# %% ../nbs/03_evaluation.ipynb #e8cfe47f
+# %% ../nbs/03_evaluation.ipynb #2246f9fb
 PORTION = 1000  # images generated and classified at a time
 
 
@@ -859,20 +882,24 @@ def generated_portions(
 ) -> Iterator[Tensor]:
     "The n images in portions. Raises ValueError when a tensor has too few, or a model makes another number than asked for."
     if isinstance(generate, Tensor):
-        if len(generate) < n: raise ValueError(f'{len(generate)} images were given, and n={n} are needed: ask for a smaller n, or generate more.')
+        if len(generate) < n:
+            raise ValueError(f'{len(generate)} images were given, and n={n} are needed: ask for a smaller n, or generate more.')
         yield from generate[:n].split(PORTION)
         return
     if not hasattr(generate, 'generate') and (isinstance(generate, nn.Module) or not callable(generate)):
-        raise ValueError(f'{type(generate).__name__} cannot generate: give a model with .generate(n, seed=...), a function n -> images in [0,1], or a tensor.')
+        raise ValueError(f'{type(generate).__name__} cannot generate: give a model with .generate(n, seed=...), a function n -> images '
+                         'in [0,1], or a tensor.')
     for start in range(0, n, PORTION):
         count, portion_seed = min(PORTION, n - start), derive_seed('evaluate', seed, start)
         if hasattr(generate, 'generate'): images = generate.generate(count, seed=portion_seed)
         else:
             with seeded(portion_seed): images = generate(count)
-        if len(images) != count: raise ValueError(f'{count} images were asked for and {len(images)} came. The function must return as many as its argument says.')
+        if len(images) != count:
+            raise ValueError(f'{count} images were asked for and {len(images)} came. The function must return as many as its argument '
+                             'says.')
         yield images
 
-# %% ../nbs/03_evaluation.ipynb #6c103065
+# %% ../nbs/03_evaluation.ipynb #b1ae1f6e
 class Sample(NamedTuple):
     "What metrics see of a set of images."
     features: Tensor  # (n, d)
@@ -897,8 +924,8 @@ def real_rows(
 ) -> Tensor:
     "(n,) sorted rows of the store, a fixed random choice; all of them if n is their number. ValueError if there are fewer."
     if not 1 <= n <= len(store):
-        raise ValueError(f'n={n}: the {store.split or "real"} images of {store.name or "this data set"} are {len(store)}. Values and floors are taken at the '
-                         f'same n, so choose n from 1 to {len(store)}.')
+        raise ValueError(f'n={n}: the {store.split or "real"} images of {store.name or "this data set"} are {len(store)}. Values and '
+                         f'floors are taken at the same n, so choose n from 1 to {len(store)}.')
     return torch.randperm(len(store), generator=torch.Generator().manual_seed(derive_seed('real', seed)))[:n].sort().values
 
 
@@ -953,7 +980,7 @@ class Comparison:
 
     def memorization(self): return _memorization(self.held_out_to_train, self.fake_to_train)
 
-# %% ../nbs/03_evaluation.ipynb #ffadb379
+# %% ../nbs/03_evaluation.ipynb #881d75ab
 @dataclass(frozen=True)
 class Metric:
     "One number of a comparison, and how to read it."
@@ -969,7 +996,8 @@ class Metric:
 
 METRICS = {m.name: m for m in (
     Metric('fid', 'lower', lambda c: fid_from_features(c.real.features, c.fake.features), enough=2000),
-    Metric('kid', 'lower', lambda c: c.kid.value, minimum=8, details=lambda c: {k: getattr(c.kid, k) for k in ('std', 'block_mean', 'block_std', 'block_size')}),
+    Metric('kid', 'lower', lambda c: c.kid.value, minimum=8,
+           details=lambda c: {k: getattr(c.kid, k) for k in ('std', 'block_mean', 'block_std', 'block_size')}),
     Metric('mmd_rbf', 'lower', lambda c: c.mmd.value, minimum=4, details=lambda c: {'std': c.mmd.std}),
     Metric('inception_score', 'higher', lambda c: inception_score_from_probabilities(c.fake.probabilities).mean, 'probabilities'),
     Metric('mode_score', 'higher', lambda c: mode_score_from_probabilities(c.fake.probabilities, c.real.probabilities), 'probabilities'),
@@ -981,9 +1009,11 @@ METRICS = {m.name: m for m in (
     Metric('coverage', 'higher', lambda c: c.density_coverage.coverage, minimum=6),
     Metric('prd_f8', 'higher', lambda c: c.prd.f8, minimum=20),
     Metric('prd_f1_8', 'higher', lambda c: c.prd.f1_8, minimum=20),
-    Metric('one_nn_accuracy', 'near 0.5', lambda c: c.one_nn.accuracy, minimum=6, details=lambda c: {'real': c.one_nn.real, 'fake': c.one_nn.fake}),
+    Metric('one_nn_accuracy', 'near 0.5', lambda c: c.one_nn.accuracy, minimum=6,
+           details=lambda c: {'real': c.one_nn.real, 'fake': c.one_nn.fake}),
     Metric('near_duplicates', 'lower', lambda c: c.near_duplicates(), minimum=6),
-    Metric('memorization', 'near 0.5', lambda c: c.memorization().nearer, 'train', minimum=1, details=lambda c: {'copies': c.memorization().copies}),
+    Metric('memorization', 'near 0.5', lambda c: c.memorization().nearer, 'train', minimum=1,
+           details=lambda c: {'copies': c.memorization().copies}),
 )}
 COMPANIONS = {'precision': 'recall', 'recall': 'precision'}  # never one without the other
 
@@ -1012,7 +1042,7 @@ class Reference:
     to_train: Tensor | None  # (n,) distance of each test image to the training set
     floors: dict  # metric -> value of training images in the place of generated ones
 
-# %% ../nbs/03_evaluation.ipynb #e8b60b40
+# %% ../nbs/03_evaluation.ipynb #cc4e9132
 def prepare_reference(
     data: Splits,  # train (floors, memorization), validation (floor of memorization), test (what is compared with)
     classifier,  # a FixedClassifier
@@ -1020,7 +1050,9 @@ def prepare_reference(
     metrics=None,  # names; None means all
     seed: int = 0,  # of the choice of real images
 ) -> Reference:
-    "Features of real images and the floor of each metric at this n. Raises ValueError for an unknown metric, or n above the number of test images."
+    """Features of real images and the floor of each metric at this n.
+
+    Raises ValueError for an unknown metric, or n above the number of test images."""
     chosen = choose_metrics(metrics, getattr(classifier, 'multi_label', False))
     n = min(10_000, len(data.test)) if n is None else n
     _check_n(chosen, n)
@@ -1041,21 +1073,24 @@ def prepare_reference(
 def _check_n(chosen: list[Metric], n: int):
     "ValueError naming the metrics that cannot be computed from n images."
     if short := [m for m in chosen if n < m.minimum]:
-        raise ValueError(f'n={n} is too small for {", ".join(f"{m.name} (at least {m.minimum})" for m in short)}. Ask for more images or for other metrics.')
+        raise ValueError(f'n={n} is too small for {", ".join(f"{m.name} (at least {m.minimum})" for m in short)}. Ask for more images '
+                         'or for other metrics.')
 
-# %% ../nbs/03_evaluation.ipynb #9156d7f2
+# %% ../nbs/03_evaluation.ipynb #a045fb70
 def parts_spread(
     metric: Callable,  # (real, fake) features -> number
     real,  # (n, d) features of real images
     fake,  # (n, d) features of generated images
     parts: int = 5,  # disjoint parts, every `parts`-th row
 ) -> float:
-    "The deviation (ddof 1) of a metric over disjoint parts, over sqrt(parts): how far its value at n moves. ValueError for fewer than 2 parts."
+    """The deviation (ddof 1) of a metric over disjoint parts, over sqrt(parts): how far its value at n moves.
+
+    ValueError for fewer than 2 parts."""
     if parts < 2: raise ValueError(f'parts={parts}: a deviation needs at least 2 parts.')
     real, fake = _pair(real, fake, minimum=2*parts)
     return float(np.std([metric(real[i::parts], fake[i::parts]) for i in range(parts)], ddof=1)/math.sqrt(parts))
 
-# %% ../nbs/03_evaluation.ipynb #a41fe9a8
+# %% ../nbs/03_evaluation.ipynb #5b9ec330
 def evaluate(
     generate,  # a model with .generate(n, seed=...), a function n -> images in [0,1], or a tensor of images
     data: Splits | Reference,  # the data set; or what `prepare_reference` made of it, to save time
@@ -1070,7 +1105,8 @@ def evaluate(
 ) -> dict:
     """A JSON-able record of every metric, its floor, its spread, n, classifier and conventions.
 
-    Raises RangeError for images outside [0,1], ValueError for images, metrics or n that do not fit. Warns, with the floors, where n is small."""
+    Raises RangeError for images outside [0,1], ValueError for images, metrics or n that do not fit. Warns, with the floors, where n is
+    small."""
     say = partial(print, flush=True) if progress else lambda *args: None
     if isinstance(classifier, str):
         from lgm_nbdev.classifiers import get_classifier
@@ -1085,20 +1121,23 @@ def evaluate(
     for repeat in range(repeats):
         say(f'generating {reference.n} images ...')
         images = generate[repeat*reference.n:] if isinstance(generate, Tensor) else generate
-        runs.append(_score(classify(generated_portions(images, reference.n, derive_seed('repeat', seed, repeat)), classifier), reference, chosen, parts if repeats == 1 else 0))
+        fake = classify(generated_portions(images, reference.n, derive_seed('repeat', seed, repeat)), classifier)
+        runs.append(_score(fake, reference, chosen, parts if repeats == 1 else 0))
     record = _record(runs, reference, classifier, chosen, dict(seed=seed, repeats=repeats, parts=parts if repeats == 1 else 0))
     _warn_small(record)
     if progress: print(format_evaluation(record))
     return record
 
-# %% ../nbs/03_evaluation.ipynb #6a7b3441
+# %% ../nbs/03_evaluation.ipynb #a8749a38
 def _fitting(reference: Reference, classifier, chosen: list[Metric], n: int | None) -> Reference:
     "`reference`, if it was made with this classifier, n and these metrics; else ValueError."
     hashes = reference.classifier['sha256'], classifier.to_record()['sha256']
     if hashes[0] != hashes[1]:
-        raise ValueError(f'The reference was made with the classifier {reference.classifier["name"]!r} ({hashes[0][:12]}), and the images are to be scored with '
-                         f'{classifier.name!r} ({hashes[1][:12]}). Numbers of two classifiers cannot be compared: prepare the reference again.')
-    if n not in (None, 10_000, reference.n): raise ValueError(f'n={n}, but the reference holds {reference.n} real images: leave n out, or prepare another.')
+        raise ValueError(f'The reference was made with the classifier {reference.classifier["name"]!r} ({hashes[0][:12]}), and the '
+                         f'images are to be scored with {classifier.name!r} ({hashes[1][:12]}). Numbers of two classifiers cannot be '
+                         'compared: prepare the reference again.')
+    if n not in (None, 10_000, reference.n):
+        raise ValueError(f'n={n}, but the reference holds {reference.n} real images: leave n out, or prepare another.')
     if lost := [m.name for m in chosen if m.name not in reference.floors]:
         raise ValueError(f'The reference has no floor for {", ".join(lost)}: name them in prepare_reference(..., metrics=...).')
     return reference
@@ -1111,9 +1150,9 @@ def _score(fake: Sample, reference: Reference, chosen: list[Metric], parts: int)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # small n: `_warn_small` speaks of all metrics at once
         pieces = list(comparison.parts(parts)) if parts > 1 else []
-        result = {}
+        classes, result = 2 if fake.probabilities is None else fake.probabilities.shape[1], {}
         for m in chosen:
-            enough = pieces and len(fake.features)//parts >= max(m.minimum, 2 if fake.probabilities is None else fake.probabilities.shape[1])
+            enough = pieces and len(fake.features)//parts >= max(m.minimum, classes)
             spread = float(np.std([m.compute(piece) for piece in pieces], ddof=1)/math.sqrt(parts)) if enough else None
             result[m.name] = m.compute(comparison), spread, m.details(comparison) if m.details else {}
     return result
@@ -1125,42 +1164,49 @@ def _record(runs: list[dict], reference: Reference, classifier, chosen: list[Met
     for m in chosen:
         values = [run[m.name][0] for run in runs]
         spread = float(np.std(values, ddof=1)) if len(runs) > 1 else runs[0][m.name][1]
-        metrics[m.name] = {'value': float(np.mean(values)), 'floor': float(reference.floors[m.name]), 'spread': spread, 'n': min(reference.n, m.at_most or reference.n), 'better': m.better,
+        metrics[m.name] = {'value': float(np.mean(values)), 'floor': float(reference.floors[m.name]), 'spread': spread,
+                           'n': min(reference.n, m.at_most or reference.n), 'better': m.better,
                            **({'details': runs[0][m.name][2]} if m.details else {})}
-    left_out = [] if not getattr(classifier, 'multi_label', False) else [m.name for m in METRICS.values() if m.needs == 'probabilities']
-    return {'kind': 'evaluation', 'dataset': reference.dataset, 'n': reference.n, 'reference_seed': reference.seed, **options, 'classifier': classifier.to_record(),
-            'conventions': CONVENTIONS, 'left_out': left_out, 'metrics': metrics,
-            'spread': 'deviation of independent generations' if len(runs) > 1 else 'deviation of disjoint parts / sqrt(parts)' if options['parts'] > 1 else None}
+    left_out = [m.name for m in METRICS.values() if m.needs == 'probabilities' and getattr(classifier, 'multi_label', False)]
+    how = 'deviation of disjoint parts / sqrt(parts)' if options['parts'] > 1 else None
+    return {'kind': 'evaluation', 'dataset': reference.dataset, 'n': reference.n, 'reference_seed': reference.seed, **options,
+            'classifier': classifier.to_record(), 'conventions': CONVENTIONS, 'left_out': left_out, 'metrics': metrics,
+            'spread': 'deviation of independent generations' if len(runs) > 1 else how}
 
-# %% ../nbs/03_evaluation.ipynb #879630ab
+# %% ../nbs/03_evaluation.ipynb #e01b5b19
 def _warn_small(record: dict):
     "One warning that names the metrics for which n is small, each with its floor."
-    small = [f'{name} (here {m["value"]:.4g}, real images {m["floor"]:.4g})' for name, m in record['metrics'].items() if record['n'] < METRICS[name].enough]
+    small = [f'{name} (here {m["value"]:.4g}, real images {m["floor"]:.4g})' for name, m in record['metrics'].items()
+             if record['n'] < METRICS[name].enough]
     if small:
-        warnings.warn(f'n={record["n"]} images are few: at this n real images would not get the ideal value either. Compare with the floor and with nothing '
-                      f'else: {", ".join(small)}.', stacklevel=3)
+        warnings.warn(f'n={record["n"]} images are few: at this n real images would not get the ideal value either. Compare with the '
+                      f'floor and with nothing else: {", ".join(small)}.', stacklevel=3)
 
 
 def check_evaluation(record) -> dict:
     "`record` itself, if it is one of `evaluate`'s. Raises DataError for a damaged or foreign one."
     parts = {'kind': str, 'metrics': dict, 'classifier': dict, 'n': int, 'dataset': str, 'conventions': dict}
     if not isinstance(record, Mapping) or record.get('kind') != 'evaluation':
-        raise DataError('This is not a record of evaluate(): it lacks "kind": "evaluation". Records of trainings and of other programs cannot be read as metrics.')
+        raise DataError('This is not a record of evaluate(): it lacks "kind": "evaluation". Records of trainings and of other programs '
+                        'cannot be read as metrics.')
     for name, kind in parts.items():
-        if not isinstance(record.get(name), kind): raise DataError(f'This evaluation record is damaged: {name!r} is missing or no {kind.__name__}. Score the model again.')
+        if not isinstance(record.get(name), kind):
+            raise DataError(f'This evaluation record is damaged: {name!r} is missing or no {kind.__name__}. Score the model again.')
     for name, m in record['metrics'].items():
         if not isinstance(m, Mapping) or not all(isinstance(m.get(key), (int, float)) for key in ('value', 'floor', 'n')):
             raise DataError(f'This evaluation record is damaged: the metric {name!r} has no value, floor or n. Score the model again.')
-    if len(str(record['classifier'].get('sha256', ''))) != 64: raise DataError('This evaluation record is damaged: the classifier has no hash. Score the model again.')
+    if len(str(record['classifier'].get('sha256', ''))) != 64:
+        raise DataError('This evaluation record is damaged: the classifier has no hash. Score the model again.')
     return record
 
-# %% ../nbs/03_evaluation.ipynb #3ccb4409
+# %% ../nbs/03_evaluation.ipynb #fd6be10f
 def evaluation_table(
     record: dict,  # of `evaluate`
 ):  # pandas.DataFrame
     "One line per metric: value, floor, spread, n, which way is better. Raises DataError for a damaged or foreign record."
     import pandas as pd
-    rows = [{'metric': name, **{key: m.get(key) for key in ('value', 'floor', 'spread', 'n', 'better')}} for name, m in check_evaluation(record)['metrics'].items()]
+    columns = 'value', 'floor', 'spread', 'n', 'better'
+    rows = [{'metric': name, **{key: m.get(key) for key in columns}} for name, m in check_evaluation(record)['metrics'].items()]
     return pd.DataFrame(rows).set_index('metric')
 
 
@@ -1170,10 +1216,11 @@ def format_evaluation(
     "The table and, below it, what its numbers were computed with."
     c = check_evaluation(record)['classifier']
     table = evaluation_table(record).to_string(float_format=lambda v: f'{v:.4g}', na_rep='-')
-    return (f'{table}\n{record["n"]} generated against {record["n"]} real images ({record["dataset"]}); classifier {c["name"]} v{c["version"]} ({c["sha256"][:12]}).\n'
-            f'floor: {CONVENTIONS["floor"]}. spread: {record["spread"]}.\n' + '\n'.join(f'{k}: {v}' for k, v in record['conventions'].items() if k != 'floor'))
+    lines = [table, f'{record["n"]} generated against {record["n"]} real images ({record["dataset"]}); classifier {c.get("name")} '
+             f'v{c.get("version")} ({c["sha256"][:12]}).', f'spread: {record.get("spread")}.', *(f'{k}: {v}' for k, v in record['conventions'].items())]
+    return '\n'.join(lines)
 
-# %% ../nbs/03_evaluation.ipynb #f1147707
+# %% ../nbs/03_evaluation.ipynb #8c9f7626
 def compare_records(
     a: dict,  # record of `evaluate`
     b: dict,  # another, of the same data set, n and classifier
@@ -1184,17 +1231,20 @@ def compare_records(
         x, y = a[key], b[key]
         if key == 'classifier': x, y = (f'{c.get("name")} with the hash {c["sha256"]}' for c in (x, y))
         if x != y:
-            raise ValueError(f'These records were made with two different {what}: {x} and {y}. Their numbers cannot be compared: score both models in the same way.')
+            raise ValueError(f'These records were made with two different {what}: {x} and {y}. Their numbers cannot be compared: score '
+                             'both models in the same way.')
     import pandas as pd
     rows = []
     for name in a['metrics']:
         if name not in b['metrics']: continue
         x, y = a['metrics'][name], b['metrics'][name]
-        spread = math.hypot(x['spread'] or math.nan, y['spread'] or math.nan)
-        rows.append({'metric': name, 'a': x['value'], 'b': y['value'], 'floor': x['floor'], 'b - a': y['value'] - x['value'], 'in spreads': (y['value'] - x['value'])/spread if spread else math.nan})
+        spread = math.hypot(x.get('spread') or math.nan, y.get('spread') or math.nan)
+        difference = y['value'] - x['value']
+        rows.append({'metric': name, 'a': x['value'], 'b': y['value'], 'floor': x['floor'], 'b - a': difference,
+                     'in spreads': difference/spread if spread else math.nan})
     return pd.DataFrame(rows).set_index('metric')
 
-# %% ../nbs/03_evaluation.ipynb #a94cec26
+# %% ../nbs/03_evaluation.ipynb #cc0970a6
 def fid(
     generate,  # a model with .generate(n, seed=...), a function n -> images in [0,1], or a tensor of images
     data: Splits,  # its test images are compared with
@@ -1202,7 +1252,9 @@ def fid(
     n: int = 10_000,  # generated images, and real ones
     seed: int = 0,  # of the generation, and of the choice of real images
 ) -> float:
-    "FID of n generated images against n test images, by streaming moments. Raises RangeError and ValueError for images or n that do not fit."
+    """FID of n generated images against n test images, by streaming moments.
+
+    Raises RangeError and ValueError for images or n that do not fit."""
     portions = generated_portions(generate, n, derive_seed('repeat', seed, 0))
     return _streamed_fid(real_portions(data.test, real_rows(data.test, n, seed)), portions, classifier, n)
 
@@ -1222,14 +1274,15 @@ def fid_reconstructions(
 
 def _streamed_fid(real: Iterator[Tensor], fake: Iterator[Tensor], classifier, n: int) -> float:
     "FID of two streams of images; with no more images than features, from the features themselves."
-    if n <= classifier.feature_dim: return fid_from_features(classify(real, classifier, 'test images').features, classify(fake, classifier).features)
+    if n <= classifier.feature_dim:
+        return fid_from_features(classify(real, classifier, 'test images').features, classify(fake, classifier).features)
     moments = [RunningMoments(), RunningMoments()]
     for moment, portions, what in zip(moments, (real, fake), ('test images', 'generated images')):
         for images in portions: moment.update(classify([images], classifier, what).features)
     a, b = moments
     return frechet_distance(a.mean, a.covariance(), b.mean, b.covariance())
 
-# %% ../nbs/03_evaluation.ipynb #70b448f8
+# %% ../nbs/03_evaluation.ipynb #cc969872
 def _generated(generate, classifier, n: int, seed: int) -> Sample:
     "What the classifier says about n generated images; the same images that `evaluate` sees with this seed."
     return classify(generated_portions(generate, n, derive_seed('repeat', seed, 0)), classifier)
@@ -1247,7 +1300,8 @@ def inception_score(generate, classifier, n: int = 10_000, splits: int = 1, seed
 
 def mode_score(generate, data: Splits, classifier, n: int = 10_000, seed: int = 0) -> float:
     "Mode score of n generated images against n test images: see `mode_score_from_probabilities`. Arguments and errors as for `fid`."
-    return mode_score_from_probabilities(_generated(generate, classifier, n, seed).probabilities, _real(data, classifier, n, seed).probabilities)
+    samples = _generated(generate, classifier, n, seed), _real(data, classifier, n, seed)
+    return mode_score_from_probabilities(*(s.probabilities for s in samples))
 
 
 def kid(generate, data: Splits, classifier, n: int = 10_000, seed: int = 0) -> KID:
@@ -1256,10 +1310,12 @@ def kid(generate, data: Splits, classifier, n: int = 10_000, seed: int = 0) -> K
 
 
 def precision_recall(generate, data: Splits, classifier, n: int = 10_000, k: int = 3, seed: int = 0) -> PrecisionRecall:
-    "Precision and recall of n generated images against n test images: see `precision_recall_from_features`. Arguments and errors as for `fid`."
+    """Precision and recall of n generated images against n test images: see `precision_recall_from_features`.
+
+    Arguments and errors as for `fid`."""
     return precision_recall_from_features(_real(data, classifier, n, seed).features, _generated(generate, classifier, n, seed).features, k)
 
-# %% ../nbs/03_evaluation.ipynb #79b5be09
+# %% ../nbs/03_evaluation.ipynb #14fa22f9
 class FIDInfinity(NamedTuple):
     "What `fid_infinity` returns."
     value: float  # the line at 1/n = 0; an estimate, and for equal distributions it can be slightly negative
@@ -1273,21 +1329,22 @@ def fid_infinity(
     fake,  # (m, d) features of generated images
     points: int = 8,  # sizes, evenly spaced in 1/n
     smallest: int | None = None,  # the smallest size; None: a fifth of all, but more than 2d
-    draws: int = 2,  # disjoint subsamples per size where they fit, without replacement
+    draws: int = 2,  # subsamples per size, without replacement
     seed: int = 0,  # of the subsamples
 ) -> FIDInfinity:
-    """FID at several n and its extrapolation to infinity (after Chong and Forsyth 2020), both sets subsampled without replacement to the same n.
+    """FID at several n and its extrapolation to infinity (after Chong and Forsyth 2020); both sets are subsampled without replacement.
 
     Raises ValueError for too few rows (2d is the least that a line can start from) and values that are not finite."""
     real, fake = _pair(real, fake, minimum=2)
     n, d = min(len(real), len(fake)), real.shape[1]
     smallest = smallest or max(n//5, 2*d + 1)
-    if not 2 <= d + 1 < smallest < n: raise ValueError(f'{n} rows of {d} features: the FIDs would run from n={smallest} to n={n}. Below 2d they are no straight line over 1/n: generate more images.')
+    if not 2 <= d + 1 < smallest < n:
+        raise ValueError(f'{n} rows of {d} features: the FIDs would run from n={smallest} to n={n}. Below 2d they are no straight line '
+                         'over 1/n: generate more images.')
     sizes = tuple(int(round(1/v)) for v in np.linspace(1/n, 1/smallest, points))
     generator, fids = torch.Generator().manual_seed(derive_seed('fid_infinity', seed)), []
     for size in sizes:
-        values = []
-        for _ in range(draws if size < n else 1): values.append(fid_from_features(*(z[torch.randperm(len(z), generator=generator)[:size]] for z in (real, fake))))
-        fids.append(float(np.mean(values)))
+        subsample = lambda z: z[torch.randperm(len(z), generator=generator)[:size]]
+        fids.append(float(np.mean([fid_from_features(subsample(real), subsample(fake)) for _ in range(draws)])))
     slope, value = np.polyfit(1/np.array(sizes), fids, 1)
     return FIDInfinity(float(value), float(slope), sizes, tuple(fids))
