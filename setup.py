@@ -30,7 +30,7 @@ setup(
     author_email=cfg['author_email'],
     keywords=cfg['keywords'],
     packages=find_packages(include=['lgm_nbdev', 'lgm_nbdev.*']),
-    package_data={'lgm_nbdev': ['assets/data/*']},
+    package_data={'lgm_nbdev': ['assets/data/*', 'assets/classifiers/*']},
     python_requires='>=' + cfg['min_python'],
     install_requires=words('requirements'),
     extras_require={'dev': words('dev_requirements')},
