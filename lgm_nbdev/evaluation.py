@@ -1199,14 +1199,16 @@ def check_evaluation(record) -> dict:
         raise DataError('This evaluation record is damaged: the classifier has no hash. Score the model again.')
     return record
 
-# %% ../nbs/03_evaluation.ipynb #fd6be10f
+# %% ../nbs/03_evaluation.ipynb #43a88cf2
 def evaluation_table(
     record: dict,  # of `evaluate`
 ):  # pandas.DataFrame
     "One line per metric: value, floor, spread, n, which way is better. Raises DataError for a damaged or foreign record."
     import pandas as pd
     columns = 'value', 'floor', 'spread', 'n', 'better'
-    rows = [{'metric': name, **{key: m.get(key) for key in columns}} for name, m in check_evaluation(record)['metrics'].items()]
+    found = check_evaluation(record)['metrics']
+    names = sorted(found, key=lambda name: (list(METRICS).index(name) if name in METRICS else len(METRICS), name))  # JSON sorts its keys
+    rows = [{'metric': name, **{key: found[name].get(key) for key in columns}} for name in names]
     return pd.DataFrame(rows).set_index('metric')
 
 
@@ -1220,7 +1222,7 @@ def format_evaluation(
              f'v{c.get("version")} ({c["sha256"][:12]}).', f'spread: {record.get("spread")}.', *(f'{k}: {v}' for k, v in record['conventions'].items())]
     return '\n'.join(lines)
 
-# %% ../nbs/03_evaluation.ipynb #8c9f7626
+# %% ../nbs/03_evaluation.ipynb #e485db0c
 def compare_records(
     a: dict,  # record of `evaluate`
     b: dict,  # another, of the same data set, n and classifier
@@ -1235,7 +1237,7 @@ def compare_records(
                              'both models in the same way.')
     import pandas as pd
     rows = []
-    for name in a['metrics']:
+    for name in evaluation_table(a).index:
         if name not in b['metrics']: continue
         x, y = a['metrics'][name], b['metrics'][name]
         spread = math.hypot(x.get('spread') or math.nan, y.get('spread') or math.nan)
