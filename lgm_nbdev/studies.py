@@ -14,7 +14,7 @@ __all__ = ['COSTS', 'OUTSIDE', 'BETTER', 'NATS', 'STUDIES', 'TINY', 'FAILURE_FOR
            'work_through', 'study_records', 'one_classifier', 'study_table', 'Comparison', 'Verdict', 'study_verdict',
            'compare', 'plot_study', 'Recheck', 'recheck', 'run_parser', 'run_action', 'lgm_run']
 
-# %% ../nbs/05b_studies.ipynb #c06cc759
+# %% ../nbs/05b_studies.ipynb #0a5e3bd8
 import contextlib
 import dataclasses
 import hashlib
@@ -31,6 +31,7 @@ import tempfile
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -418,7 +419,7 @@ def weights_sha256(trainer) -> str:  # 64 hexadecimal digits
         digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes() if tensor.numel() else b'')
     return digest.hexdigest()
 
-# %% ../nbs/05b_studies.ipynb #7125710d
+# %% ../nbs/05b_studies.ipynb #d976a5ae
 _reference = {}  # features of the real images of the last evaluation
 
 
@@ -429,7 +430,9 @@ def evaluate_samples(model, splits, name: str, n: int, metrics: list[str], seed:
     if key not in _reference:
         _reference.clear()
         _reference[key] = splits, prepare_reference(splits, classifier, n, metrics)
-    return evaluate(model, _reference[key][1], classifier, n, metrics=metrics, seed=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', UserWarning)  # that n is small is said once for the study
+        return evaluate(model, _reference[key][1], classifier, n, metrics=metrics, seed=seed)
 
 # %% ../nbs/05b_studies.ipynb #f9452035
 def score_run(
@@ -803,7 +806,7 @@ def _complete(study, run, results, out, budget, steps, splits, device, bar):
     entries = metrics_entries(study, score_run(study, experiment, splits, budget), training, budget)
     write_once(metrics_path(results, run, study.scoring), make_record(run, 'metrics', entries))
 
-# %% ../nbs/05b_studies.ipynb #113eb641
+# %% ../nbs/05b_studies.ipynb #853cf6a4
 def time_left(
     seconds: list[float],  # that the runs done so far took, by the clock on the wall
     remaining: int,  # runs still to do, those at work included
@@ -817,7 +820,10 @@ def in_time(seconds: float | None) -> str:
     "A duration in words."
     if seconds is None:
         return 'time left unknown'
-    return f'about {seconds:.0f} s left' if seconds < 120 else f'about {seconds / 60:.0f} min left' if seconds < 7200 else f'about {seconds / 3600:.1f} h left'
+    for unit, length, most in (('s', 1, 120), ('min', 60, 7200)):
+        if seconds < most:
+            return f'about {seconds / length:.0f} {unit} left'
+    return f'about {seconds / 3600:.1f} h left'
 
 # %% ../nbs/05b_studies.ipynb #4d6bf504
 def study_runs(
@@ -870,7 +876,7 @@ def run_words(study: Study, run: Run, results: str | Path, budget: str) -> str:
     metrics = read_metrics(study, run, results, budget)['metrics']
     return ', '.join(f"{name} {metrics[name]['value']:.4g}" for name in study.metrics[:4])
 
-# %% ../nbs/05b_studies.ipynb #c7581321
+# %% ../nbs/05b_studies.ipynb #46c4e030
 def run_study(
     study: Study,
     results: str | Path = 'results',  # folder of all records
@@ -904,6 +910,9 @@ def run_study(
     options = {'results': str(results), 'work': str(work), 'budget': budget, 'retry': retry, 'rescore': rescore, 'root': root, 'device': device}
     if report.done:
         report.say(f'{report.done} of {len(runs)} runs of {study.name} are there already.')
+    few = [name for name in study.metrics if name in METRICS and study.budgets[budget].n < METRICS[name].enough]
+    if few and todo:
+        report.say(f'Note: {study.budgets[budget].n} images are few for {", ".join(few)}. Compare with the floors and with nothing else.')
     _prepare_steps(study, todo, **options)
     (_run_here if jobs == 1 or len(todo) < 2 else _run_processes)(study, todo, report, options)
     return report.results
@@ -1107,7 +1116,7 @@ class Verdict:
     def __str__(self):
         return '\n'.join([self.verdict, *(f'- {c.rule}: {c.verdict}. {c.reason}' for c in self.comparisons)])
 
-# %% ../nbs/05b_studies.ipynb #6c443fac
+# %% ../nbs/05b_studies.ipynb #09397455
 def study_verdict(
     study: Study,
     results: str | Path = 'results',
@@ -1120,11 +1129,12 @@ def study_verdict(
     missing = [f'{arm} seed {seed}' for arm, seed in study_runs(study) if not (found.get((arm, seed)) or {}).get('metrics')
                and not (found.get((arm, seed)) or {}).get('failure')]
     if missing:
-        raise RecordError(f'{len(missing)} of {len(study.arms) * len(study.seeds)} runs of {study.name} are missing: {", ".join(missing[:6])}. A verdict '
-                          f'takes all seeds that were announced: `{_command(study, budget)}` does the rest.')
+        raise RecordError(f'{len(missing)} of {len(study.arms) * len(study.seeds)} runs of {study.name} are missing: '
+                          f'{", ".join(missing[:6])}. A verdict takes all seeds that were announced: `{_command(study, budget)}` does the rest.')
     comparisons = tuple(compare(study, rule, found) for rule in study.decision)
     verdicts = {comparison.verdict for comparison in comparisons}
-    return Verdict('not supported' if 'not supported' in verdicts else 'inconclusive' if 'inconclusive' in verdicts else 'supported', comparisons)
+    worst = next(word for word in ('not supported', 'inconclusive', 'supported') if word in verdicts)
+    return Verdict(worst, comparisons)
 
 
 def compare(study: Study, rule: DecisionRule, found: Mapping) -> Comparison:
@@ -1132,14 +1142,16 @@ def compare(study: Study, rule: DecisionRule, found: Mapping) -> Comparison:
     failed = [(arm, seed) for arm in (rule.arm, rule.than) for seed in study.seeds if not found[arm, seed]['metrics']]
     if failed:
         arm, seed = failed[0]
-        return Comparison(rule, 'inconclusive', None, {}, f"{len(failed)} runs failed, first {arm} seed {seed}: {found[arm, seed]['failure']['message']}")
+        message = found[arm, seed]['failure']['message']
+        return Comparison(rule, 'inconclusive', None, {}, f'{len(failed)} runs failed, first {arm} seed {seed}: {message}')
     values = [{seed: found[arm, seed]['metrics']['metrics'][rule.metric]['value'] for seed in study.seeds} for arm in (rule.arm, rule.than)]
     pairs = paired_differences(rule, *values)
     interval = t_interval(pairs.values())
-    words = f'Mean difference {interval.mean:.4g}, 95% interval {interval.low:.4g} to {interval.high:.4g} over {interval.n} seeds, margin {rule.margin:g}.'
+    words = (f'Mean difference {interval.mean:.4g}, 95% interval {interval.low:.4g} to {interval.high:.4g} over {interval.n} seeds, '
+             f'margin {rule.margin:g}.')
     return Comparison(rule, decide(interval, rule.margin), interval, pairs, words)
 
-# %% ../nbs/05b_studies.ipynb #dc964ee6
+# %% ../nbs/05b_studies.ipynb #21861dee
 def plot_study(
     study: Study,
     results: str | Path = 'results',
@@ -1164,7 +1176,8 @@ def plot_study(
     axes[0, 1].axhline(0, color='0.3', linewidth=1)
     axes[0, 1].axhline(rule.margin, color=COLORS[1], linestyle='--', linewidth=1)
     axes[0, 1].annotate('margin', (0.45, rule.margin), ha='right', va='bottom', fontsize=9, color=COLORS[1])
-    axes[0, 1].set(xticks=[0], xticklabels=[f'{rule.arm} against {rule.than}'], xlim=(-0.5, 0.5), ylabel=f'gain in {rule.metric}{unit}', title='within pairs')
+    axes[0, 1].set(xticks=[0], xticklabels=[f'{rule.arm} against {rule.than}'], xlim=(-0.5, 0.5), title='within pairs')
+    axes[0, 1].set_ylabel(f'gain in {rule.metric}{unit}')
     low, high = axes[0, 0].get_ylim()
     middle, half = statistics.fmean(pairs.values()) if pairs else 0, max((high - low) / 2, 1e-9)
     axes[0, 1].set_ylim(middle - half, middle + half)
@@ -1249,7 +1262,7 @@ def run_parser() -> Parser:
     parser.add_argument('--quiet', action='store_true', help='no line per run')
     return parser
 
-# %% ../nbs/05b_studies.ipynb #63964f32
+# %% ../nbs/05b_studies.ipynb #b7908520
 def _show_list(results: str):
     "All studies, and how far they are."
     for study in STUDIES.values():
@@ -1257,7 +1270,8 @@ def _show_list(results: str):
         for size, budget in study.budgets.items():
             folder = record_path(results, run_name(study, study.arms[0].name, 0, size), 'metrics').parent.parent
             done = sum(metrics_path(results, run_name(study, arm, seed, size), study.scoring).exists() for arm, seed in study_runs(study))
-            print(f'{study.name} (version {study.version}, budget {size}: {budget.amount:g} {COSTS[budget.kind]} a run): {done} of {total} runs in {folder}')
+            length = f'{budget.amount:,.0f} {COSTS[budget.kind]} a run'
+            print(f'{study.name} (version {study.version}, budget {size}: {length}): {done} of {total} runs in {folder}')
         print(f"    {study.question}\n    arms: {', '.join(arm.name for arm in study.arms)}; seeds: {', '.join(map(str, study.seeds))}")
 
 
@@ -1284,7 +1298,7 @@ def _show_check(study: Study, args) -> int:
           f"{'within' if found.good else 'NOT as they should be, see'} the spread of the seeds.")
     return 0 if found.good else 1
 
-# %% ../nbs/05b_studies.ipynb #72453315
+# %% ../nbs/05b_studies.ipynb #d1506e9d
 def run_action(args) -> int:  # exit code
     "What `lgm_run` does."
     if args.list or args.study is None:
@@ -1319,5 +1333,4 @@ def lgm_run(
     argv: list[str] | None = None,  # words after the command; None takes those of the command line
 ) -> int:  # exit code: 0 done, 1 a run failed, 2 wrong use, 130 after Ctrl-C
     "Does what is left of a study."
-    codes = []
-    return run_command(run_parser(), lambda args: codes.append(run_action(args)), argv) or codes[0]
+    return run_command(run_parser(), run_action, argv)
