@@ -322,24 +322,25 @@ def learn_direction(
     accuracy = balanced_accuracy_score(y_test, z_test @ normal + offset > 0)
     return Direction(torch.from_numpy(normal/length).to(z.dtype), float(offset/length), float(accuracy), method)
 
-# %% ../nbs/01c_latents.ipynb #bda29dfc
+# %% ../nbs/01c_latents.ipynb #7d19a2d5
 def move_along(
     z: Tensor,  # (N, L) codes
     normal: Tensor,  # (L,) direction
     amounts: Tensor  # (S,) how far, in units of the normal's length
 ) -> Tensor:
-    "(N, S, L) codes z + amount*normal (Shen 2020, sec. 2.2). ValueError for a normal of another length than the codes."
+    "(N, S, L) codes z + amount*normal (Shen 2020). ValueError for a normal of another length than the codes."
     if normal.shape != z.shape[1:]:
         raise ValueError(f'The direction has shape {tuple(normal.shape)}, the codes {tuple(z.shape)}: (N, L) codes move along an (L,) direction.')
     return z[:, None] + amounts.to(z)[:, None]*normal.to(z)
 
-# %% ../nbs/01c_latents.ipynb #592323e6
+# %% ../nbs/01c_latents.ipynb #63402fef
 def conditional_direction(
     normal: Tensor,  # (L,) direction to move along
     keep: Tensor  # (K, L) or (L,) normals of attributes that must not change, of any length and angle
 ) -> Tensor:
-    "(L,) unit vector: what is left of `normal` orthogonal to all of `keep` (Shen 2020, sec. 2.2). ValueError if nothing is left."
+    "(L,) unit vector: what is left of `normal` orthogonal to all of `keep` (Shen 2020). ValueError if nothing is left, or for other lengths."
     keep, n = keep.double().reshape(-1, keep.shape[-1]), normal.double()
+    if n.shape != keep.shape[1:]: raise ValueError(f'The direction has shape {tuple(n.shape)}, those to keep {tuple(keep.shape)}: (L,) and (K, L) are needed.')
     rest = n - torch.linalg.pinv(keep) @ (keep @ n)
     if rest.norm() < 1e-6*n.norm():
         raise ValueError(f'The direction lies in the span of the {len(keep)} to keep: whatever changes it changes one of them. Keep fewer, '
@@ -393,7 +394,7 @@ def descend(
             adam.step()
     with torch.no_grad(): return z.detach(), inversion_loss(decode(z), targets, z, norm_penalty)
 
-# %% ../nbs/01c_latents.ipynb #052c4bd3
+# %% ../nbs/01c_latents.ipynb #e5a9ef46
 def invert(
     model: LatentModel,
     images: Tensor,  # (N, C, H, W) in [0, 1], on the model's device
@@ -419,6 +420,9 @@ def invert(
                          f'be (restarts, {len(images)}, {model.latent_dim}), with at least one image. model.codes(x)[None] is one start from an encoder.')
     parts = []
     with eval_mode(model) if isinstance(model, nn.Module) else contextlib.nullcontext():
+        with torch.no_grad(): made = decode(start[0, :1]).shape[1:]
+        if made != images.shape[1:]:
+            raise ValueError(f'The images have shape {tuple(images.shape)}, and the model makes (N, {", ".join(map(str, made))}): resize or pad them first.')
         for targets, begin in zip(images.split(batch_size), start.split(batch_size, dim=1)):
             repeated = targets.expand(len(start), *targets.shape).flatten(0, 1)
             z, loss = descend(decode, repeated, begin.flatten(0, 1), steps, lr, norm_penalty)
