@@ -37,7 +37,7 @@ def flow_log_density(
     "(...) log-density of the draws after K steps, by the change of variables (Rezende & Mohamed 2015, eq. 13)."
     return log_q0 - sum(log_dets)
 
-# %% ../nbs/01b_flows.ipynb #0988ecff
+# %% ../nbs/01b_flows.ipynb #ef9249ba
 class Flow(nn.Module):
     """One step z -> f(z; context) of a flow, identical for every position in a batch; the base class.
 
@@ -54,7 +54,7 @@ class Flow(nn.Module):
     ):
         super().__init__()
         if check_positive('dim', dim) < self.min_dim:
-            raise ValueError(f'A {self.name} flow needs at least {self.min_dim} dimensions (one part transforms the other), and dim is {dim}. '
+            raise ValueError(f'A {self.name} flow needs at least {self.min_dim} dimensions (one part transforms the other); dim is {dim}. '
                              'Take a planar flow, or a longer z.')
         self.dim, self.context_dim, self.position = dim, context_dim and check_positive('context_dim', context_dim), position
 
@@ -641,15 +641,15 @@ def flow_vae_config(
     described = {'name': flow, 'steps': flow_steps, 'context_dim': context_dim, 'options': dict(flow_options or {}), 'units': units}
     return {**vae_config(image_shape, latent_dim, **options), 'flow': json.loads(json.dumps(described))}
 
-# %% ../nbs/01b_flows.ipynb #428d8d2d
+# %% ../nbs/01b_flows.ipynb #f5c17c94
 def build_flow_vae(
     config: dict  # from `flow_vae_config`, perhaps after a journey through a JSON file
 ) -> FlowVAE:
     "The model that the configuration describes; its weights begin as the plain VAE's of that seed. ValueError for what cannot be built."
     entry = config.get('flow')
     if not isinstance(entry, dict) or set(entry) != {'name', 'steps', 'context_dim', 'options', 'units'}:
-        raise ValueError(f'A FlowVAE configuration has an entry flow with name, steps, context_dim, options and units, and this has {entry!r}; '
-                         'flow_vae_config(...) makes one, and build_vae builds a VAE without flow.')
+        raise ValueError(f'A FlowVAE configuration has an entry flow with name, steps, context_dim, options and units; here it is {entry!r}. '
+                         'flow_vae_config(...) makes one; build_vae builds a VAE without flow.')
     plain = build_vae({key: value for key, value in config.items() if key != 'flow'})
     settings, latent_dim, context_dim = plain.config, plain.latent_dim, entry['context_dim']
     with seeded(stream_seed(settings['seed'], 'flow')):
