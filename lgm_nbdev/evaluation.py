@@ -14,11 +14,10 @@ __all__ = ['BLOCK_VALUES', 'ASSIGNMENT_LIMIT', 'COLUMNS', 'CONVENTIONS', 'PORTIO
            'PerClass', 'per_class', 'check_generated', 'generated_portions', 'Sample', 'classify', 'real_rows',
            'real_portions', 'Comparison', 'Metric', 'choose_metrics', 'Reference', 'prepare_reference', 'parts_spread',
            'evaluate', 'check_evaluation', 'evaluation_table', 'format_evaluation', 'compare_records', 'fid',
-           'fid_reconstructions', 'inception_score', 'mode_score', 'kid', 'precision_recall', 'FIDInfinity',
-           'fid_infinity']
+           'fid_reconstructions', 'inception_score', 'mode_score', 'kid', 'precision_recall', 'fid_per_class',
+           'FIDInfinity', 'fid_infinity']
 
-# %% ../nbs/03_evaluation.ipynb #6da49373
-import json
+# %% ../nbs/03_evaluation.ipynb #bf6e0b67
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -1284,7 +1283,7 @@ def _streamed_fid(real: Iterator[Tensor], fake: Iterator[Tensor], classifier, n:
     a, b = moments
     return frechet_distance(a.mean, a.covariance(), b.mean, b.covariance())
 
-# %% ../nbs/03_evaluation.ipynb #cc969872
+# %% ../nbs/03_evaluation.ipynb #9b1dc8e4
 def _generated(generate, classifier, n: int, seed: int) -> Sample:
     "What the classifier says about n generated images; the same images that `evaluate` sees with this seed."
     return classify(generated_portions(generate, n, derive_seed('repeat', seed, 0)), classifier)
@@ -1316,6 +1315,17 @@ def precision_recall(generate, data: Splits, classifier, n: int = 10_000, k: int
 
     Arguments and errors as for `fid`."""
     return precision_recall_from_features(_real(data, classifier, n, seed).features, _generated(generate, classifier, n, seed).features, k)
+
+
+def fid_per_class(generate, data: Splits, classifier, n: int = 10_000, seed: int = 0) -> PerClass:
+    """FID within each class of the data: real images by their labels, generated ones by what the classifier says. Arguments as for `fid`.
+
+    Raises ValueError for data without labels, and what `fid` raises."""
+    if data.test.labels is None or getattr(classifier, 'multi_label', False):
+        raise ValueError(f'{data.name}: a value per class needs labels, and a classifier of classes. Use per_class with labels of your own.')
+    real, fake = _real(data, classifier, n, seed), _generated(generate, classifier, n, seed)
+    labels = data.test.labels[real_rows(data.test, n, seed)]
+    return per_class(fid_from_features, real.features, fake.features, labels, fake.probabilities.argmax(1), data.test.class_names)
 
 # %% ../nbs/03_evaluation.ipynb #14fa22f9
 class FIDInfinity(NamedTuple):
