@@ -982,7 +982,7 @@ def finish_run(
     write_once(out / 'metrics.json', metrics)
     return metrics
 
-# %% ../nbs/05a_experiments.ipynb #d16587a0
+# %% ../nbs/05a_experiments.ipynb #69444c13
 SAMPLE_METRICS = ('fid', 'precision', 'recall')
 
 
@@ -1007,7 +1007,8 @@ def sample_metrics(
         say(f'No FID, precision and recall: {in_words(error)}')
         return None
     with experiment.trainer.observing('sample metrics') as model:
-        return quietly(say, evaluate, model, splits, classifier, min(n, len(splits.test)), metrics=SAMPLE_METRICS, seed=experiment.settings['seed'])
+        n, seed = min(n, len(splits.test)), experiment.settings['seed']
+        return quietly(say, evaluate, model, splits, classifier, n, metrics=SAMPLE_METRICS, seed=seed)
 
 # %% ../nbs/05a_experiments.ipynb #145909f6
 def quietly(say: Callable, function: Callable, *args, **options):
