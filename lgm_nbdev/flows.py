@@ -641,15 +641,15 @@ def flow_vae_config(
     described = {'name': flow, 'steps': flow_steps, 'context_dim': context_dim, 'options': dict(flow_options or {}), 'units': units}
     return {**vae_config(image_shape, latent_dim, **options), 'flow': json.loads(json.dumps(described))}
 
-# %% ../nbs/01b_flows.ipynb #f5c17c94
+# %% ../nbs/01b_flows.ipynb #5191689c
 def build_flow_vae(
     config: dict  # from `flow_vae_config`, perhaps after a journey through a JSON file
 ) -> FlowVAE:
     "The model that the configuration describes; its weights begin as the plain VAE's of that seed. ValueError for what cannot be built."
     entry = config.get('flow')
     if not isinstance(entry, dict) or set(entry) != {'name', 'steps', 'context_dim', 'options', 'units'}:
-        raise ValueError(f'A FlowVAE configuration has an entry flow with name, steps, context_dim, options and units; here it is {entry!r}. '
-                         'flow_vae_config(...) makes one; build_vae builds a VAE without flow.')
+        raise ValueError(f'A FlowVAE configuration has an entry flow with name, steps, context_dim, options and units; here it is '
+                         f'{entry!r}. flow_vae_config(...) makes one; build_vae builds a VAE without flow.')
     plain = build_vae({key: value for key, value in config.items() if key != 'flow'})
     settings, latent_dim, context_dim = plain.config, plain.latent_dim, entry['context_dim']
     with seeded(stream_seed(settings['seed'], 'flow')):
