@@ -290,10 +290,12 @@ def main(argv=None):
     parser.add_argument('--steps', type=int, default=400, help='steps of the comparison of precisions')
     parser.add_argument('--out', type=Path, default=ROOT / 'results' / 'benchmarks.json')
     args = parser.parse_args(argv)
+    from bounds import bench_bounds  # these two build on this file
+    from metrics import bench_metrics
     rows = {}
     for bench in (lambda: bench_import(args.rounds), bench_memory, lambda: bench_batches(args.rounds), lambda: bench_training(args.rounds, args.images),
                   lambda: bench_training(args.rounds, args.images // 10, pythae_networks, "VAE training, pythae's own networks"),
-                  lambda: bench_precision(args.seeds, args.steps)):
+                  lambda: bench_precision(args.seeds, args.steps), lambda: bench_bounds(args.rounds), lambda: bench_metrics(min(3, args.rounds))):
         for name, row in bench().items():
             rows[name] = row
             print(f"{name}: {row['median']:.3g} {row['unit']} (target: {row['target'] or 'none'})", flush=True)
