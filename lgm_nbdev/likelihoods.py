@@ -65,7 +65,7 @@ class Support:
         "May data declared as [low, high] be in the support? An open interval says yes to its own ends: each value is looked at later."
         return self.low <= low and high <= self.high
 
-# %% ../nbs/00d_likelihoods.ipynb #d086566b
+# %% ../nbs/00d_likelihoods.ipynb #dbf65bd9
 class Likelihood(nn.Module):
     """The distribution p(x | params) of data given a decoder's output, every dimension independent of the others.
 
@@ -87,7 +87,7 @@ class Likelihood(nn.Module):
         "JSON-able dict; `get_likelihood(**config)` rebuilds the likelihood."
         return {'name': self.name, **self.options}
 
-    def extra_repr(self): return ', '.join(f'{k}={v}' for k, v in self.options.items())
+    def extra_repr(self): return ', '.join(f'{k}={v if len(str(v)) < 80 else "[...]"}' for k, v in self.options.items())
 
 # %% ../nbs/00d_likelihoods.ipynb #acfeae0f
 @patch
@@ -164,7 +164,7 @@ def transforms(self: Likelihood,
     "The transforms that turn the images of a `BatchLoader` into the form that this likelihood is meant for."
     return DATA_FORMS[self.data_form](levels)
 
-# %% ../nbs/00d_likelihoods.ipynb #50f3441d
+# %% ../nbs/00d_likelihoods.ipynb #f493115e
 @patch
 def check_bits(self: Likelihood,
     levels: int = 256  # grey levels of the data that the bits would be about
@@ -175,8 +175,8 @@ def check_bits(self: Likelihood,
     if self.kind == 'mass' and self.support.size != levels:
         raise ValueError(f'{self.name} is a mass on {self.support}, and bits per dimension were asked for data with {levels} grey levels. '
                          f'It has never seen these: what turned them into {self.support} threw information away, and bits that describe '
-                         f'less data look better. Report nats, named as those of the reduced data (or bits with levels={self.support.size}); for '
-                         f'{levels} levels choose discretized_logistic(levels={levels}), or a density on dequantized data.')
+                         f'less data look better. Report nats, named as those of the reduced data (or bits with levels={self.support.size}); '
+                         f'for {levels} levels choose discretized_logistic(levels={levels}), or a density on dequantized data.')
 
 # %% ../nbs/00d_likelihoods.ipynb #2d2257e7
 LIKELIHOODS = {}  # name -> class; `register_likelihood` adds to it
@@ -452,14 +452,14 @@ def sample_from(self: Gaussian, mu, raw=None, generator=None):
     noise = torch.randn(mu.shape, generator=generator, dtype=mu.dtype, device=mu.device)
     return mu + self.sigma_for(mu, raw)*noise
 
-# %% ../nbs/00d_likelihoods.ipynb #4a012f73
+# %% ../nbs/00d_likelihoods.ipynb #c810ff7a
 def optimal_sigma_log_prob(
     x: Tensor,  # (B, ...) data
     mu: Tensor,  # means, same shape
     min_sigma: float,  # floor of sigma
     per_pixel: bool = False  # False: one sigma per image; True: one for every pixel of every image
 ) -> Tensor:
-    "Gaussian log-density of every dimension at the sigma that is best for this very x (Rybkin 2021, sec. 4.2); the shape of x. No density."
+    "Gaussian log-density of every dimension at the sigma that is best for this very x (Rybkin 2021); the shape of x. No density."
     square = (x - mu)**2
     variance = square if per_pixel else square.flatten(1).mean(1).reshape(-1, *[1]*(x.ndim - 1))
     variance = variance.clamp_min(min_sigma**2)
