@@ -4,20 +4,20 @@
 
 # %% auto #0
 __all__ = ['BLOCK_VALUES', 'ASSIGNMENT_LIMIT', 'COLUMNS', 'CONVENTIONS', 'PORTION', 'METRICS', 'COMPANIONS', 'psd_factor',
-           'trace_sqrt_product', 'frechet_distance', 'RunningMoments', 'fid_from_features', 'gaussian_floor', 'mean_kl',
-           'InceptionScore', 'inception_score_from_probabilities', 'mode_score_from_probabilities', 'polynomial_kernel',
-           'rbf_kernel', 'squared_distances', 'MMD', 'median_distance', 'mmd_from_features', 'KID', 'kid_from_features',
-           'wasserstein_1d', 'LipschitzCritic', 'wasserstein_from_features', 'nearest_distances', 'Neighbours',
-           'Between', 'manifold_share', 'PrecisionRecall', 'precision_recall_from_features', 'DensityCoverage',
-           'density_coverage_from_features', 'OneNN', 'one_nn_accuracy', 'one_nn_from_features', 'NearDuplicates',
-           'near_duplicates', 'Memorization', 'memorization', 'prd_curve', 'max_f_score', 'PRD', 'prd_from_features',
-           'PerClass', 'per_class', 'check_generated', 'generated_portions', 'Sample', 'classify', 'real_rows',
-           'real_portions', 'Comparison', 'Metric', 'choose_metrics', 'Reference', 'prepare_reference', 'parts_spread',
-           'evaluate', 'check_evaluation', 'evaluation_table', 'format_evaluation', 'compare_records', 'fid',
-           'fid_reconstructions', 'inception_score', 'mode_score', 'kid', 'precision_recall', 'fid_per_class',
-           'FIDInfinity', 'fid_infinity']
+           'congruence', 'trace_sqrt_product', 'frechet_distance', 'RunningMoments', 'fid_from_features',
+           'gaussian_floor', 'mean_kl', 'InceptionScore', 'inception_score_from_probabilities',
+           'mode_score_from_probabilities', 'polynomial_kernel', 'rbf_kernel', 'squared_distances', 'MMD',
+           'median_distance', 'mmd_from_features', 'KID', 'kid_from_features', 'wasserstein_1d', 'LipschitzCritic',
+           'wasserstein_from_features', 'nearest_distances', 'Neighbours', 'Between', 'manifold_share',
+           'PrecisionRecall', 'precision_recall_from_features', 'DensityCoverage', 'density_coverage_from_features',
+           'OneNN', 'one_nn_accuracy', 'one_nn_from_features', 'NearDuplicates', 'near_duplicates', 'Memorization',
+           'memorization', 'prd_curve', 'max_f_score', 'PRD', 'prd_from_features', 'PerClass', 'per_class',
+           'check_generated', 'generated_portions', 'Sample', 'classify', 'real_rows', 'real_portions', 'Comparison',
+           'Metric', 'choose_metrics', 'Reference', 'prepare_reference', 'parts_spread', 'evaluate', 'check_evaluation',
+           'evaluation_table', 'format_evaluation', 'compare_records', 'fid', 'fid_reconstructions', 'inception_score',
+           'mode_score', 'kid', 'precision_recall', 'fid_per_class', 'FIDInfinity', 'fid_infinity']
 
-# %% ../nbs/03_evaluation.ipynb #bf6e0b67
+# %% ../nbs/03_evaluation.ipynb #60b17099
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +29,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
+from scipy.linalg.lapack import dsygst
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import wasserstein_distance
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ from torch import Tensor, nn
 from .data import UNIT, DataError, Splits, Store, derive_seed
 from .training import seeded
 
-# %% ../nbs/03_evaluation.ipynb #e5600d1f
+# %% ../nbs/03_evaluation.ipynb #1869158e
 def _matrix(x, what: str, minimum: int) -> Tensor:
     "`x` as a float64 tensor on the CPU, a copy only where needed; ValueError unless it is a finite (n, d) matrix with n >= minimum."
     x = x.detach().cpu() if isinstance(x, Tensor) else torch.from_numpy(np.ascontiguousarray(x))
@@ -45,8 +46,7 @@ def _matrix(x, what: str, minimum: int) -> Tensor:
                          f'of shape {tuple(x.shape)}. Images go through a classifier first: classifier.outputs(images) gives .features '
                          'and .logits.')
     x = x.double()
-    bad = ~torch.isfinite(x)
-    if bad.any():
+    if not torch.isfinite(x.sum()) and (bad := ~torch.isfinite(x)).any():
         row, column = bad.nonzero()[0].tolist()
         raise ValueError(f'{what}: {int(bad.sum())} of {x.numel()} values are NaN or infinite, in {int(bad.any(1).sum())} of {len(x)} '
                          f'rows; the first is row {row}, column {column}. Look at that image: the model that made it has diverged, or '
@@ -77,7 +77,16 @@ def psd_factor(
     kept = values > noise
     return vectors[:, kept]*values[kept].sqrt()
 
-# %% ../nbs/03_evaluation.ipynb #fd18d633
+# %% ../nbs/03_evaluation.ipynb #2f3f451e
+def congruence(
+    factor: Tensor,  # (d, d) lower triangular, float64
+    cov: Tensor,  # (d, d) symmetric, float64
+) -> Tensor:
+    "factor.T @ cov @ factor by LAPACK's sygst, which takes a quarter of the time of two products; only the lower triangle is meant."
+    product, info = dsygst(cov.numpy(), factor.numpy(), itype=2, lower=1)
+    return torch.from_numpy(product)
+
+# %% ../nbs/03_evaluation.ipynb #1ba693c3
 def trace_sqrt_product(
     cov1: Tensor,  # (d, d) covariance, float64
     cov2: Tensor,  # same shape
@@ -86,17 +95,17 @@ def trace_sqrt_product(
     factor, failed = torch.linalg.cholesky_ex(cov1)
     pivots = factor.diagonal().abs()
     if not failed and pivots.min() > 1e-6*pivots.max():
-        return torch.linalg.eigvalsh(factor.T @ cov2 @ factor).clamp_min(0).sqrt().sum().item()
+        return torch.linalg.eigvalsh(congruence(factor, cov2)).clamp_min(0).sqrt().sum().item()
     return torch.linalg.svdvals(psd_factor(cov1).T @ psd_factor(cov2)).sum().item()
 
-# %% ../nbs/03_evaluation.ipynb #7de361e3
+# %% ../nbs/03_evaluation.ipynb #0d0a8fb7
 def _covariance(cov, what: str) -> Tensor:
     "`cov` as a symmetric float64 matrix; ValueError for anything else."
     cov = _matrix(cov, what, 1)
-    if cov.shape[0] != cov.shape[1] or not torch.allclose(cov, cov.T, rtol=1e-5, atol=1e-8*cov.abs().max().item()):
+    if cov.shape[0] != cov.shape[1] or (gap := (cov - cov.T).abs().max()) > 1e-5*cov.abs().max():
         raise ValueError(f'{what}: a covariance is square and symmetric; this matrix of shape {tuple(cov.shape)} is not. '
                          'numpy.cov takes rowvar=False when rows are images.')
-    return (cov + cov.T)/2
+    return cov if gap == 0 else (cov + cov.T)/2
 
 # %% ../nbs/03_evaluation.ipynb #3663bd4c
 def frechet_distance(
