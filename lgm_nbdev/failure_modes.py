@@ -79,7 +79,7 @@ def draw(
                          'smaller n or a smaller dose: drawing an image twice would be another fault.')
     return source.images[order[:n]]
 
-# %% ../nbs/03b_failure_modes.ipynb #1f0787e4
+# %% ../nbs/03b_failure_modes.ipynb #e97d8c7c
 def add_noise(
     images: torch.Tensor,  # (N, C, H, W) in [0, 1]
     dose: float,  # standard deviation, in units of [0, 1]
@@ -89,7 +89,7 @@ def add_noise(
     noise = torch.randn(images.shape, generator=generator, dtype=images.dtype)
     return (images + dose * noise).clamp(0, 1)
 
-
+# %% ../nbs/03b_failure_modes.ipynb #31192498
 def blur(
     images: torch.Tensor,  # (N, C, H, W) in [0, 1]
     dose: float,  # standard deviation of the Gaussian, in pixels; 0 changes nothing
@@ -104,7 +104,7 @@ def blur(
     rows = F.conv2d(padded, weights, groups=images.shape[1])
     return F.conv2d(rows, weights.mT, groups=images.shape[1]).clamp(0, 1)
 
-# %% ../nbs/03b_failure_modes.ipynb #6ca232de
+# %% ../nbs/03b_failure_modes.ipynb #f5cee2c1
 def drop_classes(
     source: Source,
     n: int,  # images to draw
@@ -116,8 +116,7 @@ def drop_classes(
     lost = classes[torch.randperm(len(classes), generator=generator)[:round(dose * len(classes))]]
     return draw(source, n, generator, ~torch.isin(source.labels, lost))
 
-
-#| exercise
+# %% ../nbs/03b_failure_modes.ipynb #f7eadfd2
 def typical(
     images: torch.Tensor,  # (P, C, H, W)
     labels: torch.Tensor,  # (P,) int64
