@@ -60,15 +60,15 @@ class Autoencoder(nn.Module):
         self.clipped_share = 0.  # share of values that the last call to give images had to clip
         check_range_in_support(value_range, self.likelihood)
 
-# %% ../nbs/01_vae.ipynb #35b3194d
+# %% ../nbs/01_vae.ipynb #a421ab6d
 def check_range_in_support(
     value_range: ValueRange | None,  # of the images; None passes
     likelihood: Likelihood  # what will score them
 ) -> None:
     "Nothing, or ValueError: images of this range lie outside the likelihood's support."
     if value_range is None: return
-    ends = torch.tensor([value_range.low, value_range.high], dtype=torch.float64)
-    if not bool(likelihood.support.contains(ends).all()):
+    ends = torch.tensor([value_range.low, value_range.high], dtype=torch.float64)  # numbers, or one per channel
+    if not likelihood.support.holds_range(ends.min().item(), ends.max().item()):
         raise ValueError(f'{likelihood.name} is defined on {likelihood.support}, and the images are declared to be in {value_range}. '
                          'Take the Normalize out of the loader, or choose a likelihood on all real numbers such as gaussian_fixed_sigma.')
 
@@ -634,7 +634,7 @@ def units_over_time(
     names = sorted(name for name in rows[0] if name.startswith('val/kl_unit_'))
     return [row['step'] for row in rows], torch.tensor([[row[name] for name in names] for row in rows])
 
-# %% ../nbs/01_vae.ipynb #c656bbaa
+# %% ../nbs/01_vae.ipynb #b171f586
 def collapse_dashboard(
     runs,  # name -> (history, LatentReport): a trainer's history, and `diagnose_collapse` of its model
     active_above: float = 0.05  # nats above which a dimension is drawn as active
@@ -648,7 +648,7 @@ def collapse_dashboard(
                                  extent=(0, steps[-1], kl.shape[1] + 0.5, 0.5), interpolation='nearest')
         figure.colorbar(shown, ax=column[0], label='nats')
         column[1].plot(steps, (kl > active_above).sum(1), color=COLORS[1])
-        column[2].bar(['KL', 'mutual\ninfo.', 'moments\nto prior'], [report.kl, report.mutual_information, report.kl_to_prior], color=COLORS[:3])
+        column[2].bar(['KL', 'I(x; z)', 'q(z)'], [report.kl, report.mutual_information, report.kl_to_prior], color=COLORS[:3])
         column[2].axhline(math.log(report.examples), color='0.4', ls='--', lw=1)
         column[0].set(title=name, xlabel='step', ylabel='dimension')
         column[1].set(xlabel='step', ylabel='active dimensions', xlim=(0, steps[-1]), ylim=(-0.5, kl.shape[1] + 0.5))
