@@ -670,15 +670,14 @@ def _density_coverage(neighbours: Neighbours, between: Between) -> DensityCovera
     covered = between.to_fake < neighbours.within_real[:, neighbours.k_density - 1] - _slack(neighbours.real)
     return DensityCoverage(between.balls.double().mean().item()/neighbours.k_density, covered.double().mean().item())
 
-# %% ../nbs/03_evaluation.ipynb #be577bfb
+# %% ../nbs/03_evaluation.ipynb #ee1d4c6b
 class OneNN(NamedTuple):
     "What `one_nn_from_features` returns."
     accuracy: float  # of both; 0.5 is best, 1 is far apart, below 0.5 suggests copies
     real: float  # among real points: low where generated ones stand closer to them than other real ones do
     fake: float  # among generated points: high for mode collapse
 
-
-#| exercise
+# %% ../nbs/03_evaluation.ipynb #289e9a70
 def one_nn_accuracy(
     same: Tensor,  # (n,) squared distance to the nearest other point of the own cloud
     other: Tensor,  # (n,) squared distance to the nearest point of the other cloud
@@ -758,7 +757,7 @@ def _memorization(held_out: Tensor, fake: Tensor) -> Memorization:
     threshold = torch.quantile(held_out, 0.01)
     return Memorization(((above + 0.5*ties).double().mean()/len(order)).item(), (fake < threshold).double().mean().item())
 
-# %% ../nbs/03_evaluation.ipynb #09942435
+# %% ../nbs/03_evaluation.ipynb #ac8d2663
 def prd_curve(
     p: Tensor,  # (cells,) shares of real points, sum 1
     q: Tensor,  # (cells,) shares of generated points
@@ -769,8 +768,7 @@ def prd_curve(
     precision = torch.minimum(rates[:, None]*p, q).sum(1)
     return precision.clamp(0, 1), (precision/rates).clamp(0, 1)
 
-
-#| exercise
+# %% ../nbs/03_evaluation.ipynb #27e518d1
 def max_f_score(
     precision: Tensor,  # (angles,)
     recall: Tensor,  # (angles,)
