@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from lgm_nbdev.data import UNIT, BatchLoader, ImageStore, get_splits, write_json
+from lgm_nbdev.data import UNIT, BatchLoader, ImageStore, get_splits, read_json, write_json
 from lgm_nbdev.experiments import machine, versions
 from lgm_nbdev.training import TrainerConfig, has_native_bfloat16, seeded
 from lgm_nbdev.vae import VAEGauss, VAETrainer, build_vae, kl_loss_gauss, vae_config
@@ -110,7 +110,7 @@ def bare_loop(model, images, dtype):
 
 
 def our_trainer(model, store, precision, out):
-    "One epoch of the course's trainer with all it does: history on disk, average of the weights, progress bar."
+    "One epoch of the course's trainer with all it does: history and a last checkpoint on disk (with a folder), average of the weights, progress bar."
     config = TrainerConfig(epochs=1000, lr=LEARNING_RATE, precision=precision, ema_decay=0.999, checkpoint_every_epochs=None, eval_every=None)
     trainer = VAETrainer(model, BatchLoader(store, BATCH), config=config, out=out)
 
@@ -219,8 +219,10 @@ def pythae_networks():
     with seeded(0): return VAEGauss(Encoder(), Decoder(), 16, {'name': 'gaussian_fixed_sigma', 'sigma': 0.25}, UNIT)
 
 
-def bench_training(n: int, images_per_round: int, make=default_networks, title: str = 'VAE training') -> dict:
-    "The course's trainer against a bare loop, pythae and Lightning: same initial weights, images and batch size."
+def bench_training(n: int, images_per_round: int, make=default_networks, title: str = 'VAE training', on_disk: bool = True) -> dict:
+    """The course's trainer against a bare loop, pythae and Lightning: same initial weights, images and batch size.
+
+    on_disk=False: nobody writes anything, for a round of few steps that the checkpoint of a large network would be a part of."""
     store = get_splits('fashion').train.subset(torch.arange(images_per_round))
     images, model = store.floats(), make()
     fresh = lambda: copy.deepcopy(model)
@@ -229,8 +231,8 @@ def bench_training(n: int, images_per_round: int, make=default_networks, title: 
         folder = Path(folder)
         contenders = {
             'bare float32': bare_loop(fresh(), images, torch.float32),
-            'ours float32': our_trainer(fresh(), store, 'float32', folder / 'float32'),
-            'ours auto': our_trainer(fresh(), store, 'auto', folder / 'auto'),
+            'ours float32': our_trainer(fresh(), store, 'float32', folder / 'float32' if on_disk else None),
+            'ours auto': our_trainer(fresh(), store, 'auto', folder / 'auto' if on_disk else None),
             'pythae': pythae_trainer(fresh(), images, folder / 'pythae'),
             'lightning float32': lightning_trainer(fresh(), images, '32-true'),
         }
@@ -281,6 +283,25 @@ def bench_import(n: int) -> dict:
     return {'import lgm_nbdev.layers after import torch': figure(statistics.median(float(python(code)) for _ in range(n)), 's', 'under 0.1')}
 
 
+def benches(args) -> dict:
+    "Name -> function that returns rows of the table."
+    from bounds import bench_bounds  # these two build on this file
+    from metrics import bench_metrics
+    return {'import': lambda: bench_import(args.rounds), 'memory': bench_memory, 'batches': lambda: bench_batches(args.rounds),
+            'training': lambda: bench_training(args.rounds, args.images),
+            'pythae': lambda: bench_training(args.rounds, args.images // 10, pythae_networks, "VAE training, pythae's own networks", on_disk=False),
+            'precision': lambda: bench_precision(args.seeds, args.steps), 'bounds': lambda: bench_bounds(args.rounds),
+            'metrics': lambda: bench_metrics(min(3, args.rounds))}
+
+
+def rows_to_keep(path: Path, where: dict) -> dict:
+    "The rows of an earlier run on the same machine with the same versions; SystemExit for any other."
+    earlier = read_json(path) if path.is_file() else {'rows': {}, **where}
+    if {name: earlier.get(name) for name in where} != where:
+        raise SystemExit(f'{path} is from another machine or other versions, and a table mixes no machines: run all benchmarks, without --only.')
+    return earlier['rows']
+
+
 def main(argv=None):
     "Runs the benchmarks and writes their table."
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
@@ -288,19 +309,17 @@ def main(argv=None):
     parser.add_argument('--images', type=int, default=12800, help='images per round and contender of training')
     parser.add_argument('--seeds', type=int, default=3)
     parser.add_argument('--steps', type=int, default=400, help='steps of the comparison of precisions')
+    parser.add_argument('--only', nargs='+', choices=['import', 'memory', 'batches', 'training', 'pythae', 'precision', 'bounds', 'metrics'],
+                        help='only these; the other rows of the table stay, if they are of this machine')
     parser.add_argument('--out', type=Path, default=ROOT / 'results' / 'benchmarks.json')
     args = parser.parse_args(argv)
-    from bounds import bench_bounds  # these two build on this file
-    from metrics import bench_metrics
-    rows = {}
-    for bench in (lambda: bench_import(args.rounds), bench_memory, lambda: bench_batches(args.rounds), lambda: bench_training(args.rounds, args.images),
-                  lambda: bench_training(args.rounds, args.images // 10, pythae_networks, "VAE training, pythae's own networks"),
-                  lambda: bench_precision(args.seeds, args.steps), lambda: bench_bounds(args.rounds), lambda: bench_metrics(min(3, args.rounds))):
-        for name, row in bench().items():
-            rows[name] = row
-            print(f"{name}: {row['median']:.3g} {row['unit']} (target: {row['target'] or 'none'})", flush=True)
-    write_json(args.out, {'rows': rows, 'machine': machine(), 'versions': versions(), 'threads': torch.get_num_threads(),
-                          'settings': {k: v for k, v in vars(args).items() if k != 'out'}})
+    where = {'machine': machine(), 'versions': versions(), 'threads': torch.get_num_threads()}
+    rows, all_benches = rows_to_keep(args.out, where) if args.only else {}, benches(args)
+    for name in args.only or all_benches:
+        for title, row in all_benches[name]().items():
+            rows[title] = row
+            print(f"{title}: {row['median']:.3g} {row['unit']} (target: {row['target'] or 'none'})", flush=True)
+    write_json(args.out, {'rows': rows, **where, 'settings': {k: v for k, v in vars(args).items() if k not in ('out', 'only')}})
 
 
 if __name__ == '__main__':
