@@ -667,10 +667,10 @@ def _density_coverage(neighbours: Neighbours, between: Between) -> DensityCovera
     covered = between.to_fake < neighbours.within_real[:, neighbours.k_density - 1] - _slack(neighbours.real)
     return DensityCoverage(between.balls.double().mean().item()/neighbours.k_density, covered.double().mean().item())
 
-# %% ../nbs/03_evaluation.ipynb #ee1d4c6b
+# %% ../nbs/03_evaluation.ipynb #dae51572
 class OneNN(NamedTuple):
     "What `one_nn_from_features` returns."
-    accuracy: float  # of both; 0.5 is best, 1 is far apart, below 0.5 suggests copies
+    accuracy: float  # of both; 0.5 is best, 1 is far apart, below 0.5 suggests copies of these real points
     real: float  # among real points: low where generated ones stand closer to them than other real ones do
     fake: float  # among generated points: high for mode collapse
 
@@ -874,7 +874,7 @@ def check_generated(
     UNIT.check(images, what)
     return images
 
-# %% ../nbs/03_evaluation.ipynb #2246f9fb
+# %% ../nbs/03_evaluation.ipynb #0117c0d8
 PORTION = 1000  # images generated and classified at a time
 
 
@@ -883,7 +883,9 @@ def generated_portions(
     n: int,  # how many images in total
     seed: int = 0,  # same seed, same images; a function is called with torch's global generator seeded
 ) -> Iterator[Tensor]:
-    "The n images in portions. Raises ValueError when a tensor has too few, or a model makes another number than asked for."
+    "The n images in portions. Raises ValueError for no n, when a tensor has too few, or a model makes another number than asked for."
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ValueError(f'n={n!r} images were asked for: n is a whole number from 1.')
     if isinstance(generate, Tensor):
         if len(generate) < n:
             raise ValueError(f'{len(generate)} images were given, and n={n} are needed: ask for a smaller n, or generate more.')
@@ -897,6 +899,9 @@ def generated_portions(
         if hasattr(generate, 'generate'): images = generate.generate(count, seed=portion_seed)
         else:
             with seeded(portion_seed): images = generate(count)
+        if not isinstance(images, Tensor):
+            raise ValueError(f'The function gave {type(images).__name__}, and images are a torch tensor (N, C, H, W) in [0,1]: torch.from_numpy(...) '
+                             'makes one of an array.')
         if len(images) != count:
             raise ValueError(f'{count} images were asked for and {len(images)} came. The function must return as many as its argument '
                              'says.')
@@ -1032,7 +1037,7 @@ def choose_metrics(
     wanted = {*names, *(COMPANIONS[name] for name in names if name in COMPANIONS)}
     return [m for m in METRICS.values() if m.name in wanted and not (multi_label and m.needs == 'probabilities')]
 
-# %% ../nbs/03_evaluation.ipynb #6bfed1d3
+# %% ../nbs/03_evaluation.ipynb #d10b83b2
 @dataclass(frozen=True, eq=False)
 class Reference:
     "Real images as metrics see them, with the floor of each metric. Made by `prepare_reference`."
@@ -1040,12 +1045,13 @@ class Reference:
     n: int  # real images, and generated ones
     seed: int  # of the choice of real images
     classifier: dict  # its record, with the hash
+    split: str  # which part of the data they are, as the store names it
     real: Sample  # n test images
     train: Tensor | None  # features of all training images; None if no metric needs them
     to_train: Tensor | None  # (n,) distance of each test image to the training set
     floors: dict  # metric -> value of training images in the place of generated ones
 
-# %% ../nbs/03_evaluation.ipynb #cc4e9132
+# %% ../nbs/03_evaluation.ipynb #3379c595
 def prepare_reference(
     data: Splits,  # train (floors, memorization), validation (floor of memorization), test (what is compared with)
     classifier,  # a FixedClassifier
@@ -1055,10 +1061,13 @@ def prepare_reference(
 ) -> Reference:
     """Features of real images and the floor of each metric at this n.
 
-    Raises ValueError for an unknown metric, or n above the number of test images."""
+    Raises ValueError for an unknown metric, n above the number of test images, or memorization of images that are their own floor."""
     chosen = choose_metrics(metrics, getattr(classifier, 'multi_label', False))
     n = min(10_000, len(data.test)) if n is None else n
     _check_n(chosen, n)
+    if data.test is data.validation and any(m.needs == 'train' for m in chosen):
+        raise ValueError('memorization compares with held-out images that are not the reference, and here the validation images are both. '
+                         'Name the other metrics: metrics=[...] without memorization.')
     sample = lambda store, count, what: classify(real_portions(store, real_rows(store, count, seed)), classifier, what)
     real = sample(data.test, n, 'test images')
     train = to_train = validation = None
@@ -1070,7 +1079,7 @@ def prepare_reference(
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         floors = {m.name: m.compute(floor) for m in chosen}
-    return Reference(data.name, n, seed, classifier.to_record(), real, train, to_train, floors)
+    return Reference(data.name, n, seed, classifier.to_record(), data.test.split, real, train, to_train, floors)
 
 
 def _check_n(chosen: list[Metric], n: int):
@@ -1093,7 +1102,7 @@ def parts_spread(
     real, fake = _pair(real, fake, minimum=2*parts)
     return float(np.std([metric(real[i::parts], fake[i::parts]) for i in range(parts)], ddof=1)/math.sqrt(parts))
 
-# %% ../nbs/03_evaluation.ipynb #5b9ec330
+# %% ../nbs/03_evaluation.ipynb #e3026ec4
 def evaluate(
     generate,  # a model with .generate(n, seed=...), a function n -> images in [0,1], or a tensor of images
     data: Splits | Reference,  # the data set; or what `prepare_reference` made of it, to save time
@@ -1102,7 +1111,7 @@ def evaluate(
     *,
     metrics=None,  # names of METRICS; None means all. Precision brings recall
     seed: int = 0,  # of the generation, and of the choice of real images
-    repeats: int = 1,  # independent generations (a tensor needs repeats*n images): the value is their mean, the spread their deviation
+    repeats: int = 1,  # independent generations (a tensor needs repeats*n images): the value is their mean, the spread its standard error
     parts: int = 5,  # with repeats=1: disjoint parts whose deviation over sqrt(parts) is the spread; 0 for no spread
     progress: bool = False,  # True: print what is being done, and the table at the end
 ) -> dict:
@@ -1111,9 +1120,16 @@ def evaluate(
     Raises RangeError for images outside [0,1], ValueError for images, metrics or n that do not fit. Warns, with the floors, where n is
     small."""
     say = partial(print, flush=True) if progress else lambda *args: None
+    for name, value, least in (('repeats', repeats, 1), ('parts', parts, 0)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f'{name}={value!r} was given to evaluate; it is a whole number from {least}.')
+    if not isinstance(data, (Splits, Reference)):
+        raise ValueError(f'evaluate compares with a data set, and was given {type(data).__name__}: pass get_splits(name), or what prepare_reference made of it.')
     if isinstance(classifier, str):
         from lgm_nbdev.classifiers import get_classifier
         classifier = get_classifier(classifier)
+    if not hasattr(classifier, 'outputs'):
+        raise ValueError(f'{type(classifier).__name__} is no fixed classifier: pass get_classifier(name), whose name, version and hash go into the record.')
     chosen = choose_metrics(metrics, getattr(classifier, 'multi_label', False))
     if isinstance(data, Reference): reference = _fitting(data, classifier, chosen, n)
     else:
@@ -1131,7 +1147,7 @@ def evaluate(
     if progress: print(format_evaluation(record))
     return record
 
-# %% ../nbs/03_evaluation.ipynb #a8749a38
+# %% ../nbs/03_evaluation.ipynb #fa9084e6
 def _fitting(reference: Reference, classifier, chosen: list[Metric], n: int | None) -> Reference:
     "`reference`, if it was made with this classifier, n and these metrics; else ValueError."
     hashes = reference.classifier['sha256'], classifier.to_record()['sha256']
@@ -1166,15 +1182,15 @@ def _record(runs: list[dict], reference: Reference, classifier, chosen: list[Met
     metrics = {}
     for m in chosen:
         values = [run[m.name][0] for run in runs]
-        spread = float(np.std(values, ddof=1)) if len(runs) > 1 else runs[0][m.name][1]
+        spread = float(np.std(values, ddof=1)/math.sqrt(len(runs))) if len(runs) > 1 else runs[0][m.name][1]
         metrics[m.name] = {'value': float(np.mean(values)), 'floor': float(reference.floors[m.name]), 'spread': spread,
                            'n': min(reference.n, m.at_most or reference.n), 'better': m.better,
                            **({'details': runs[0][m.name][2]} if m.details else {})}
     left_out = [m.name for m in METRICS.values() if m.needs == 'probabilities' and getattr(classifier, 'multi_label', False)]
     how = 'deviation of disjoint parts / sqrt(parts)' if options['parts'] > 1 else None
-    return {'kind': 'evaluation', 'dataset': reference.dataset, 'n': reference.n, 'reference_seed': reference.seed, **options,
+    return {'kind': 'evaluation', 'dataset': reference.dataset, 'n': reference.n, 'reference_split': reference.split, 'reference_seed': reference.seed, **options,
             'classifier': classifier.to_record(), 'conventions': CONVENTIONS, 'left_out': left_out, 'metrics': metrics,
-            'spread': 'deviation of independent generations' if len(runs) > 1 else how}
+            'spread': 'deviation of independent generations / sqrt(repeats)' if len(runs) > 1 else how}
 
 # %% ../nbs/03_evaluation.ipynb #e01b5b19
 def _warn_small(record: dict):
@@ -1225,15 +1241,16 @@ def format_evaluation(
              f'v{c.get("version")} ({c["sha256"][:12]}).', f'spread: {record.get("spread")}.', *(f'{k}: {v}' for k, v in record['conventions'].items())]
     return '\n'.join(lines)
 
-# %% ../nbs/03_evaluation.ipynb #e485db0c
+# %% ../nbs/03_evaluation.ipynb #dc79ceb9
 def compare_records(
     a: dict,  # record of `evaluate`
     b: dict,  # another, of the same data set, n and classifier
 ):  # pandas.DataFrame: a, b, floor, difference, and how many joint deviations that is
     "Two models side by side. Raises ValueError when classifier, data set, n or conventions differ, DataError for damaged records."
     check_evaluation(a), check_evaluation(b)
-    for what, key in (('classifiers', 'classifier'), ('data sets', 'dataset'), ('numbers of images', 'n'), ('conventions', 'conventions')):
-        x, y = a[key], b[key]
+    for what, key in (('classifiers', 'classifier'), ('data sets', 'dataset'), ('numbers of images', 'n'), ('conventions', 'conventions'),
+                      ('parts of the data as reference', 'reference_split'), ('kinds of spread', 'spread')):
+        x, y = a.get(key), b.get(key)
         if key == 'classifier': x, y = (f'{c.get("name")} with the hash {c["sha256"]}' for c in (x, y))
         if x != y:
             raise ValueError(f'These records were made with two different {what}: {x} and {y}. Their numbers cannot be compared: score '
@@ -1243,7 +1260,7 @@ def compare_records(
     for name in evaluation_table(a).index:
         if name not in b['metrics']: continue
         x, y = a['metrics'][name], b['metrics'][name]
-        spread = math.hypot(x.get('spread') or math.nan, y.get('spread') or math.nan)
+        spread = math.hypot(*(math.nan if m.get('spread') is None else m['spread'] for m in (x, y)))
         difference = y['value'] - x['value']
         rows.append({'metric': name, 'a': x['value'], 'b': y['value'], 'floor': x['floor'], 'b - a': difference,
                      'in spreads': difference/spread if spread else math.nan})

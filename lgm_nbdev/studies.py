@@ -250,7 +250,7 @@ def check_study(
     _check_metrics(study)
     return study
 
-# %% ../nbs/05b_studies.ipynb #cd9e0143
+# %% ../nbs/05b_studies.ipynb #71165feb
 def _check_metrics(study: Study):
     "Raises `ValueError` for metrics that do not exist, that lack their classifier, or that a rule wants and nobody measures."
     names = metric_names()
@@ -258,8 +258,8 @@ def _check_metrics(study: Study):
         find(dict.fromkeys(names), name, 'metric')
         if name in METRICS and study.classifier is None:
             raise ValueError(f'The metric {name} of the study {study.name} needs features: name a classifier.')
-    if 'precision' in study.metrics and 'recall' not in study.metrics:
-        raise ValueError(f'The study {study.name} measures precision without recall, which noise can win. Measure both.')
+    if len({'precision', 'recall'} & set(study.metrics)) == 1:
+        raise ValueError(f'The study {study.name} measures one of precision and recall without the other, which noise can win. Measure both.')
     for rule in study.decision:
         study.arm(rule.arm), study.arm(rule.than)
         find(dict.fromkeys(study.metrics), rule.metric, f'metric of the study {study.name}:')
@@ -1019,7 +1019,7 @@ def _listen(worker, report, answers, known):
             elif answer['result'] not in ('locked', 'kept'):  # another of them is at it, or has done it
                 report.run(answer['arm'], answer['seed'], answer['result'], answer['seconds'], answer['words'])
 
-# %% ../nbs/05b_studies.ipynb #bc2a1b79
+# %% ../nbs/05b_studies.ipynb #aeda8e2b
 def study_records(
     study: Study,
     results: str | Path = 'results',
@@ -1035,7 +1035,10 @@ def study_records(
         try:
             if path.parent.name not in known:
                 raise RecordError(f'{path.parent.name}/{path.name} belongs to no arm of {study.name}: {", ".join(sorted(known))}. Move it away.')
-            seed = int(re.fullmatch(r'seed(\d+)', path.name.partition('.')[0])[1])
+            numbered = re.fullmatch(r'seed(\d+)', path.name.partition('.')[0])
+            if not numbered:
+                raise RecordError(f'{path.parent.name}/{path.name} is no name that the runner gives to a record: seedN.metrics.json. Move it away.')
+            seed = int(numbered[1])
             run = run_name(study, path.parent.name, seed, budget)
             row = found.setdefault((run.arm, seed), dict.fromkeys(('training', 'metrics', 'failure')))
             if path == record_path(results, run, 'training'):
@@ -1116,7 +1119,7 @@ class Verdict:
     def __str__(self):
         return '\n'.join([self.verdict, *(f'- {c.rule}: {c.verdict}. {c.reason}' for c in self.comparisons)])
 
-# %% ../nbs/05b_studies.ipynb #09397455
+# %% ../nbs/05b_studies.ipynb #9a5e9dae
 def study_verdict(
     study: Study,
     results: str | Path = 'results',
@@ -1130,7 +1133,7 @@ def study_verdict(
                and not (found.get((arm, seed)) or {}).get('failure')]
     if missing:
         raise RecordError(f'{len(missing)} of {len(study.arms) * len(study.seeds)} runs of {study.name} are missing: '
-                          f'{", ".join(missing[:6])}. A verdict takes all seeds that were announced: `{_command(study, budget)}` does the rest.')
+                          f'{", ".join(missing[:6])}{f" and {len(missing) - 6} more" if len(missing) > 6 else ""}. A verdict takes all seeds that were announced: `{_command(study, budget)}` does the rest.')
     comparisons = tuple(compare(study, rule, found) for rule in study.decision)
     verdicts = {comparison.verdict for comparison in comparisons}
     worst = next(word for word in ('not supported', 'inconclusive', 'supported') if word in verdicts)
