@@ -14,7 +14,7 @@ from lgm_nbdev.bounds import DECODE_ROWS, log_likelihood
 from lgm_nbdev.data import BatchLoader, get_splits
 from lgm_nbdev.training import TrainerConfig, eval_mode, has_native_bfloat16, seeded
 from lgm_nbdev.vae import VAETrainer, build_vae, vae_config
-from run import compare, figure, python, quiet, rounds, timed
+from run import compare, figure, python, pythae_vae, quiet, rounds, timed
 
 K = 2000
 BATCH_SIZES = (25, 50, 100, 200, 400, 1000, 2000)  # the decoder's own best is looked for among these
@@ -47,27 +47,7 @@ def ours(model, x, **options):
 
 def pythae_nll(model, x):
     "Images through pythae's estimator, with its default of 100 draws at a time, on the same two networks."
-    from pythae.models import VAE, VAEConfig
-    from pythae.models.base.base_utils import ModelOutput
-    from pythae.models.nn import BaseDecoder, BaseEncoder
-
-    class Encoder(BaseEncoder):
-        def __init__(self):
-            super().__init__()
-            self.net = model.encoder
-
-        def forward(self, x):
-            mu, log_var = self.net(x).chunk(2, 1)
-            return ModelOutput(embedding=mu, log_covariance=log_var)
-
-    class Decoder(BaseDecoder):
-        def __init__(self):
-            super().__init__()
-            self.net = model.decoder
-
-        def forward(self, z): return ModelOutput(reconstruction=self.net(z))
-
-    rival = VAE(VAEConfig(input_dim=tuple(x.shape[1:]), latent_dim=model.latent_dim, reconstruction_loss='mse'), Encoder(), Decoder()).eval()
+    rival = pythae_vae(model, x.shape[1:]).eval()
 
     def work():
         with torch.no_grad(), quiet(): seconds = timed(lambda: setattr(work, 'value', float(rival.get_nll(x, K, batch_size=100))))

@@ -120,13 +120,11 @@ def our_trainer(model, store, precision, out):
     return work
 
 
-def pythae_trainer(model, images, out):
-    "One epoch of pythae's trainer on the same two networks."
-    from pythae.data.datasets import BaseDataset
+def pythae_vae(model, image_shape):
+    "pythae's VAE around the two networks of ours."
     from pythae.models import VAE, VAEConfig
     from pythae.models.base.base_utils import ModelOutput
     from pythae.models.nn import BaseDecoder, BaseEncoder
-    from pythae.trainers import BaseTrainer, BaseTrainerConfig
     logging.getLogger('pythae').setLevel(logging.ERROR)
 
     class Encoder(BaseEncoder):
@@ -145,9 +143,15 @@ def pythae_trainer(model, images, out):
 
         def forward(self, z): return ModelOutput(reconstruction=self.net(z))
 
-    rival = VAE(VAEConfig(input_dim=tuple(images.shape[1:]), latent_dim=model.latent_dim, reconstruction_loss='mse'), Encoder(), Decoder())
+    return VAE(VAEConfig(input_dim=tuple(image_shape), latent_dim=model.latent_dim, reconstruction_loss='mse'), Encoder(), Decoder())
+
+
+def pythae_trainer(model, images, out):
+    "One epoch of pythae's trainer on the same two networks."
+    from pythae.data.datasets import BaseDataset
+    from pythae.trainers import BaseTrainer, BaseTrainerConfig
     settings = BaseTrainerConfig(output_dir=str(out), num_epochs=1, per_device_train_batch_size=BATCH, learning_rate=LEARNING_RATE, no_cuda=True)
-    trainer = BaseTrainer(rival, BaseDataset(images, torch.zeros(len(images))), training_config=settings)
+    trainer = BaseTrainer(pythae_vae(model, images.shape[1:]), BaseDataset(images, torch.zeros(len(images))), training_config=settings)
     trainer.prepare_training()
 
     def work():
