@@ -7,15 +7,16 @@ __all__ = ['KINDS', 'RECORD_FORMAT', 'RECORD_VERSION', 'BUDGETS', 'STATED_WIDTH'
            'RANGES', 'OWN_FILES', 'USER_ERRORS', 'SAMPLE_METRICS', 'MEANINGS', 'ENDINGS', 'Run', 'record_path',
            'versions', 'machine', 'CpuClock', 'write_once', 'RecordError', 'seal', 'make_record', 'write_record',
            'load_record', 'read_record', 'records', 'entry', 'records_table', 'Budget', 'ModelKind', 'Picture',
-           'transforms_for', 'first_images', 'vae_diagnosis', 'vae_pictures', 'vae_walk', 'beyond_defaults',
-           'fields_of', 'find', 'parse_overrides', 'parse_value', 'make_settings', 'own_files', 'folder_state',
-           'refuse_occupied', 'open_folder', 'differences', 'Experiment', 'make_loaders', 'prepare', 'score',
-           'training_content', 'CommandError', 'Parser', 'in_words', 'run_command', 'train_parser', 'load_data',
-           'run_in_folder', 'train_action', 'finish_run', 'splits_of', 'sample_metrics', 'quietly', 'metrics_content',
-           'all_pictures', 'number_rows', 'evaluation_words', 'page_intro', 'write_page', 'load_model', 'save_samples',
-           'check_ending', 'sample_parser', 'sample_action', 'print_sampled', 'quickstart_parser', 'quickstart_action',
-           'evaluate_parser', 'evaluate_checkpoint', 'read_evaluation', 'evaluate_action', 'classifier_parser',
-           'classifier_action', 'lgm_quickstart', 'lgm_train', 'lgm_sample', 'lgm_evaluate', 'lgm_train_classifier']
+           'transforms_for', 'first_images', 'vae_diagnosis', 'flow_diagnosis', 'vae_pictures', 'vae_walk',
+           'beyond_defaults', 'fields_of', 'find', 'parse_overrides', 'parse_value', 'make_settings', 'own_files',
+           'folder_state', 'refuse_occupied', 'open_folder', 'differences', 'Experiment', 'make_loaders', 'prepare',
+           'score', 'training_content', 'CommandError', 'Parser', 'in_words', 'run_command', 'train_parser',
+           'load_data', 'run_in_folder', 'train_action', 'finish_run', 'splits_of', 'sample_metrics', 'quietly',
+           'metrics_content', 'all_pictures', 'number_rows', 'evaluation_words', 'page_intro', 'write_page',
+           'load_model', 'save_samples', 'check_ending', 'sample_parser', 'sample_action', 'print_sampled',
+           'quickstart_parser', 'quickstart_action', 'evaluate_parser', 'evaluate_checkpoint', 'read_evaluation',
+           'evaluate_action', 'classifier_parser', 'classifier_action', 'lgm_quickstart', 'lgm_train', 'lgm_sample',
+           'lgm_evaluate', 'lgm_train_classifier']
 
 # %% ../nbs/05a_experiments.ipynb #6e976a44
 import argparse
@@ -45,10 +46,13 @@ import lgm_nbdev
 from .classifiers import CLASSIFIER_RECIPES, get_classifier, train_classifier
 from .data import DATASETS, SIGNED, UNIT, BatchLoader, DataError, Normalize, Splits, ValueRange, atomic_path
 from .data import data_root, get_splits, read_json, resolve_device, to_unit_images, write_json
+from .bounds import IWAETrainer
 from .evaluation import METRICS, check_evaluation, evaluate, format_evaluation
+from .flows import FlowVAETrainer, build_flow_vae, flow_vae_config
 from .likelihoods import get_likelihood
 from .training import CheckpointError, TrainerConfig, load_checkpoint, seeded
-from .vae import RECOMMENDED, VAETrainer, build_vae, diagnose_collapse, interpolate, recommended_training, vae_config
+from .vae import RECOMMENDED, VAETrainer, active_units, build_vae, diagnose_collapse, full_precision, interpolate
+from .vae import recommended_training, vae_config
 from .visualization import NotebookImage, Section, comparison_grid, gif, html_report, image_grid, interpolation_strip
 from .visualization import plot_history, png_base64, results_table, save_image
 
@@ -425,19 +429,40 @@ def vae_diagnosis(
         if len(images) < 2:  # nothing varies over one image
             return {'looked_at': len(images)}
         latent = diagnose_collapse(model, images)
-        model.generate(256, seed=trainer.config.seed)
-        clipped_samples = model.clipped_share
-        model.reconstruct(images[:256])
         return {
             'active_units': latent.active,
             'latent_dim': latent.latent_dim,
             'latent_verdict': latent.verdict,
             'code_use': latent.code_use,
             'kl_to_prior': latent.kl_to_prior,
-            'clipped_share_samples': float(clipped_samples),
-            'clipped_share_reconstructions': float(model.clipped_share),
+            **_clipping(model, images, trainer.config.seed),
             'looked_at': len(images),
         }
+
+
+def _clipping(model, images: torch.Tensor, seed: int) -> dict[str, float]:
+    "What share of the values of 256 samples, and of 256 reconstructions, was outside [0, 1]."
+    model.generate(256, seed=seed)
+    samples = float(model.clipped_share)
+    model.reconstruct(images[:256])
+    return {'clipped_share_samples': samples, 'clipped_share_reconstructions': float(model.clipped_share)}
+
+# %% ../nbs/05a_experiments.ipynb #c075d2ca
+def flow_diagnosis(
+    trainer,  # a FlowVAETrainer after training
+    loader,  # a BatchLoader
+) -> dict:  # JSON-able
+    "As `vae_diagnosis`, without what needs the moments of q(z|x): active units and use of the code from one code per image."
+    with trainer.observing('diagnosis') as model:
+        images = first_images(loader, 2000)
+        if len(images) < 2:
+            return {'looked_at': len(images)}
+        codes = model.codes(images)
+        use = [model.likelihood.log_prob(full_precision(x), model.decode(own), check=False)
+               - model.likelihood.log_prob(full_precision(x), model.decode(other), check=False)
+               for x, own, other in zip(images.split(256), codes.split(256), codes.roll(1, 0).split(256))]
+        return {'active_units': int(active_units(codes).sum()), 'latent_dim': model.latent_dim, 'code_use': torch.cat(use).mean().item(),
+                **_clipping(model, images, trainer.config.seed), 'looked_at': len(images)}
 
 # %% ../nbs/05a_experiments.ipynb #c8ead065
 def vae_pictures(
@@ -529,6 +554,10 @@ MODELS = {
         {'trainer': beyond_defaults(recommended_training()), 'options': {'beta': RECOMMENDED['beta']}},
     ),
 }
+MODELS['iwae'] = dataclasses.replace(MODELS['vae'], about='the same network, trained on the importance-weighted bound', trainer=IWAETrainer,
+                                     defaults={'trainer': beyond_defaults(recommended_training())})
+MODELS['flow_vae'] = dataclasses.replace(MODELS['vae'], architecture='FlowVAE', about='variational autoencoder with a flow posterior',
+                                         make_config=flow_vae_config, build=build_flow_vae, trainer=FlowVAETrainer, diagnose=flow_diagnosis)
 
 # %% ../nbs/05a_experiments.ipynb #7bb3b5cd
 FLAGS = {
@@ -1039,7 +1068,19 @@ MEANINGS = {  # entry of a metrics record -> what to tell a newcomer
         'How much the codes say about their images (nats per image): the price of knowing the code. Near 0 the model ignores its'
         ' codes.'
     ),
-    'loss': 'What training minimised: reconstruction plus beta times KL. The other numbers do not depend on beta.',
+    'loss': (
+        'What training minimised: for a VAE reconstruction plus beta times KL (the other numbers do not depend on beta), for an'
+        ' importance-weighted one minus its bound.'
+    ),
+    'iwae': (
+        'The importance-weighted bound in nats per image, with as many draws as in training: above the ELBO of the same model, below'
+        ' its log-likelihood. Higher is better.'
+    ),
+    'effective_samples': 'How many of these draws count, from 1 (one draw has all the weight) to all of them.',
+    'log_likelihood': (
+        'The log-likelihood the model gives to an image, in nats, estimated with many draws for each image: what every bound stays'
+        ' below. Higher is better.'
+    ),
     'clipped': 'Share of pixels of the reconstructions outside [0, 1], which were cut off before they were drawn.',
     'active_units': 'Code dimensions that carry information. The others repeat the prior whatever the image is.',
     'latent_dim': 'Code dimensions the model has.',
@@ -1091,7 +1132,7 @@ def all_pictures(
 ) -> dict[str, Picture]:  # file name without ending -> picture
     "The loss curves, which every model has, and the pictures of its kind."
     history = experiment.trainer.history
-    curves = [name for name in ('loss', 'reconstruction', 'kl') if any(name in row for row in history.steps)]
+    curves = [name for name in ('loss', 'reconstruction', 'kl', 'iwae') if any(name in row for row in history.steps)]
     picture = Picture(
         plot_history(history, curves or None, unit='nats per image'),
         'Loss curves',

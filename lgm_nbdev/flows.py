@@ -18,6 +18,7 @@ import math
 from typing import NamedTuple
 
 from fastcore.basics import patch
+from fastcore.meta import delegates
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -627,6 +628,7 @@ def core_step(self: FlowVAETrainer, batch):
     return loss, {'elbo': -reconstruction - kl.mean(), 'reconstruction': reconstruction, 'kl': kl.mean(), **self.clipping(output.params)}
 
 # %% ../nbs/01b_flows.ipynb #c6ded26d
+@delegates(vae_config)
 def flow_vae_config(
     image_shape,  # (C, H, W)
     latent_dim: int = 16,  # length of z
@@ -635,11 +637,11 @@ def flow_vae_config(
     context_dim: int = 32,  # C, numbers that the encoder gives to the flow
     flow_options: dict | None = None,  # what this kind of step takes, e.g. {'hidden': 64}
     units: str = 'base',  # where the steps act: see `FlowPosterior`
-    **options  # of `vae_config`: likelihood, encoder, decoder, posterior_scale, value_range, dataset, seed
+    **kwargs  # of `vae_config`: likelihood, encoder, decoder, posterior_scale, value_range, dataset, seed
 ) -> dict:
     "JSON-able description of a convolutional VAE with a flow posterior; `build_flow_vae(config)` makes it."
     described = {'name': flow, 'steps': flow_steps, 'context_dim': context_dim, 'options': dict(flow_options or {}), 'units': units}
-    return {**vae_config(image_shape, latent_dim, **options), 'flow': json.loads(json.dumps(described))}
+    return {**vae_config(image_shape, latent_dim, **kwargs), 'flow': json.loads(json.dumps(described))}
 
 # %% ../nbs/01b_flows.ipynb #5191689c
 def build_flow_vae(
