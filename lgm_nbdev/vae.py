@@ -4,15 +4,17 @@
 
 # %% auto #0
 __all__ = ['POSTERIOR_SCALES', 'ENCODER', 'DECODER', 'GAUSSIAN', 'ADVICE', 'RECOMMENDED', 'full_precision', 'Autoencoder',
-           'check_range_in_support', 'reconstruction_loss', 'AETrainer', 'split_posterior', 'log_var_exp',
-           'log_var_softplus', 'reparameterize', 'GaussSampler', 'kl_gauss_elementwise', 'kl_loss_gauss', 'VAEOutput',
-           'VAEGauss', 'elbo', 'prior_log_prob', 'GaussianPosterior', 'negative_elbo', 'free_bits_kl', 'VAETrainer',
-           'vae_config', 'build_vae', 'posterior_of', 'kl_per_dim', 'active_units', 'AggregatedPosterior',
-           'aggregated_posterior', 'mutual_information', 'LatentReport', 'latent_verdict', 'diagnose_collapse',
-           'units_over_time', 'collapse_dashboard', 'linear_interpolation', 'interpolate', 'recommended_training']
+           'check_range_in_support', 'conditioned', 'check_condition', 'split_condition', 'reconstruction_loss',
+           'AETrainer', 'condition_of_batch', 'split_posterior', 'log_var_exp', 'log_var_softplus', 'reparameterize',
+           'GaussSampler', 'kl_gauss_elementwise', 'kl_loss_gauss', 'VAEOutput', 'VAEGauss', 'elbo', 'prior_log_prob',
+           'GaussianPosterior', 'negative_elbo', 'free_bits_kl', 'VAETrainer', 'vae_config', 'build_vae',
+           'posterior_of', 'kl_per_dim', 'active_units', 'AggregatedPosterior', 'aggregated_posterior',
+           'mutual_information', 'LatentReport', 'latent_verdict', 'diagnose_collapse', 'units_over_time',
+           'collapse_dashboard', 'linear_interpolation', 'interpolate', 'recommended_training']
 
 # %% ../nbs/01_vae.ipynb #876334ba
 import copy
+import itertools
 import json
 import math
 from dataclasses import dataclass
@@ -49,10 +51,11 @@ class Autoencoder(nn.Module):
         likelihood: Likelihood | dict | str = 'continuous_bernoulli',  # p(x|z); a dict as `to_config` gives it
         value_range: ValueRange | None = None,  # the range of the images the model sees; None: vector data, no range
         config: dict | None = None,  # what rebuilds the model: stored in checkpoints
-        dataset: str | None = None  # name of the data it is trained on: stored in checkpoints
+        dataset: str | None = None,  # name of the data it is trained on: stored in checkpoints
+        conditioning_net: nn.Module | None = None  # labels -> condition vectors (B, cond_dim); None: unconditional
     ):
         super().__init__()
-        self.encoder, self.decoder = encoder, decoder
+        self.encoder, self.decoder, self.conditioning_net = encoder, decoder, conditioning_net
         self.latent_dim = check_positive('latent_dim', latent_dim)
         if isinstance(likelihood, str): likelihood = {'name': likelihood}
         self.likelihood = get_likelihood(**likelihood) if isinstance(likelihood, dict) else likelihood
@@ -72,13 +75,41 @@ def check_range_in_support(
         raise ValueError(f'{likelihood.name} is defined on {likelihood.support}, and the images are declared to be in {value_range}. '
                          'Take the Normalize out of the loader, or choose a likelihood on all real numbers such as gaussian_fixed_sigma.')
 
+# %% ../nbs/01_vae.ipynb #a14731ad
+def conditioned(
+    net: nn.Module,  # an encoder or decoder
+    x: Tensor,  # (B, ...) its input
+    cond: Tensor | None  # (B, cond_dim)
+) -> Tensor:
+    "net(x, cond) for a network that was built with a `cond_dim`, else net(x)."
+    return net(x) if getattr(net, 'cond_dim', None) is None else net(x, cond)
+
+def check_condition(
+    model,  # an `Autoencoder`
+    cond: Tensor | None,  # what the caller gave
+    batch: int  # examples it goes with
+) -> None:
+    "Nothing, or ValueError: a condition for an unconditional model, none for a conditional one, or one of another shape or type."
+    dims = [net.cond_dim for net in (model.encoder, model.decoder) if getattr(net, 'cond_dim', None) is not None]
+    if not dims and cond is None: return
+    if not dims:
+        raise ValueError(f'A condition of shape {tuple(cond.shape)} was given to an unconditional {type(model).__name__}: leave cond out, or build '
+                         'encoder and decoder with cond_dim, the length of one condition vector.')
+    if cond is None or tuple(cond.shape) != (batch, dims[0]) or not cond.is_floating_point():
+        given = 'nothing' if cond is None else f'a {str(cond.dtype).removeprefix("torch.")} tensor of shape {tuple(cond.shape)}'
+        accepted = getattr(model.conditioning_net, 'accepted', 'labels of its own kind')
+        raise ValueError(f'This {type(model).__name__} is conditional: it needs cond, floats of shape {(batch, dims[0])}, one row per example, and was '
+                         f'given {given}. model.conditioning_net(labels) makes them; it takes {accepted}.')
+
 # %% ../nbs/01_vae.ipynb #4a6bfc97
 @patch
 def encode(self: Autoencoder,
-    x: Tensor  # (B, ...) data in the model's range
+    x: Tensor,  # (B, ...) data in the model's range
+    cond: Tensor | None = None  # (B, cond_dim) for a conditional model
 ) -> Tensor:
-    "(B, code_parameters*latent_dim) what the encoder gives. ValueError if it has another shape."
-    code, wanted = self.encoder(x), (len(x), self.code_parameters*self.latent_dim)
+    "(B, code_parameters*latent_dim) what the encoder gives. ValueError if it has another shape, or for a wrong condition."
+    check_condition(self, cond, len(x))
+    code, wanted = conditioned(self.encoder, x, cond), (len(x), self.code_parameters*self.latent_dim)
     if tuple(code.shape) != wanted:
         raise ValueError(f'The encoder gave shape {tuple(code.shape)} for a batch of {len(x)}; a {type(self).__name__} with latent_dim='
                          f'{self.latent_dim} needs {wanted}: {self.code_parameters} per latent dimension. Change its last layer.')
@@ -87,20 +118,23 @@ def encode(self: Autoencoder,
 # %% ../nbs/01_vae.ipynb #d3d1cb0d
 @patch
 def decode(self: Autoencoder,
-    z: Tensor  # (B, latent_dim) codes
+    z: Tensor,  # (B, latent_dim) codes
+    cond: Tensor | None = None  # (B, cond_dim) for a conditional model
 ) -> Tensor:
-    "(B, channels_per_dim*C, ...) the parameters of p(x|z), in float32 or float64. ValueError for codes of another length."
+    "(B, channels_per_dim*C, ...) the parameters of p(x|z), in float32 or float64. ValueError for codes of another length, or a wrong condition."
     if z.ndim != 2 or z.shape[1] != self.latent_dim:
         raise ValueError(f'The codes have shape {tuple(z.shape)}; this model decodes (B, {self.latent_dim}).')
-    return full_precision(self.decoder(z))
+    check_condition(self, cond, len(z))
+    return full_precision(conditioned(self.decoder, z, cond))
 
 # %% ../nbs/01_vae.ipynb #f02ad2f5
 @patch
 def forward(self: Autoencoder,
-    x: Tensor  # (B, ...) data in the model's range
+    x: Tensor,  # (B, ...) data in the model's range
+    cond: Tensor | None = None  # (B, cond_dim) for a conditional model
 ) -> Tensor:
     "(B, channels_per_dim*C, ...) the parameters of p(x|z) for the code of each x."
-    return self.decode(self.encode(x))
+    return self.decode(self.encode(x, cond), cond)
 
 # %% ../nbs/01_vae.ipynb #36055b14
 @patch
@@ -109,13 +143,15 @@ def decode_to_images(self: Autoencoder,
     z: Tensor,  # (N, latent_dim) codes
     sample: bool = False,  # True: a draw from p(x|z); False: its mean
     generator: torch.Generator | None = None,  # for the draw
-    batch_size: int = 256  # codes decoded at a time
+    batch_size: int = 256,  # codes decoded at a time
+    cond: Tensor | None = None  # (N, cond_dim) for a conditional model
 ) -> Tensor:
     "(N, C, H, W) images in [0, 1], or (N, D) vectors as they are; in eval mode, without gradients. Sets `clipped_share`."
+    check_condition(self, cond, len(z))
     parts, clipped = [], 0.
     with eval_mode(self):
-        for codes in z.split(check_positive('batch_size', batch_size)):
-            params = self.decode(codes)
+        for codes, c in zip(z.split(check_positive('batch_size', batch_size)), split_condition(cond, batch_size)):
+            params = self.decode(codes, c)
             x = self.likelihood.sample(params, generator) if sample else self.likelihood.mean(params)
             if self.value_range is not None:
                 x, share = to_unit_images(x, self.value_range)
@@ -124,25 +160,38 @@ def decode_to_images(self: Autoencoder,
     self.clipped_share = clipped/max(1, len(z))
     return torch.cat(parts)
 
+# %% ../nbs/01_vae.ipynb #37f2246f
+def split_condition(
+    cond: Tensor | None,  # (N, cond_dim)
+    batch_size: int  # rows at a time
+):
+    "The rows of a condition in batches; without one, None again and again."
+    return itertools.repeat(None) if cond is None else cond.split(batch_size)
+
 # %% ../nbs/01_vae.ipynb #eeae6f54
 @patch
 @torch.no_grad()
 def codes(self: Autoencoder,
     x: Tensor,  # (N, ...) data in the model's range
-    batch_size: int = 256  # examples encoded at a time
+    batch_size: int = 256,  # examples encoded at a time
+    cond: Tensor | None = None  # (N, cond_dim) for a conditional model
 ) -> Tensor:
     "(N, latent_dim) the code of each x (a VAE: the mean of q(z|x)); in eval mode, without gradients. RangeError for another range."
     if self.value_range is not None: self.value_range.check(x, 'images to encode')
-    with eval_mode(self): return torch.cat([self.encode(part)[:, :self.latent_dim] for part in x.split(batch_size)])
+    check_condition(self, cond, len(x))
+    batches = zip(x.split(batch_size), split_condition(cond, batch_size))
+    with eval_mode(self): return torch.cat([self.encode(part, c)[:, :self.latent_dim] for part, c in batches])
 
 # %% ../nbs/01_vae.ipynb #c1a20e16
 @patch
 def reconstruct(self: Autoencoder,
     x: Tensor,  # (N, ...) data in the model's range
-    batch_size: int = 256  # examples at a time
+    batch_size: int = 256,  # examples at a time
+    cond: Tensor | None = None  # (N, cond_dim) for a conditional model
 ) -> Tensor:
     "Images (N, C, H, W) in [0, 1], or vectors: the mean of p(x|z) at the code of each x. Sets `clipped_share`."
-    return self.decode_to_images(self.codes(x, batch_size), batch_size=batch_size)
+    codes = self.codes(x, batch_size) if cond is None else self.codes(x, batch_size, cond)
+    return self.decode_to_images(codes, batch_size=batch_size, cond=cond)
 
 # %% ../nbs/01_vae.ipynb #0b3fbaaf
 def reconstruction_loss(
@@ -157,7 +206,7 @@ class AETrainer(TrainerBase):
 
     def core_step(self, batch):
         x = self.data_of(batch)
-        params = self.model(x)
+        params = self.model(x, self.cond_of(batch))
         loss = reconstruction_loss(self.model.likelihood.log_prob(full_precision(x), params, check=False))
         return loss, {'reconstruction': loss, **self.clipping(params)}
 
@@ -175,6 +224,22 @@ def data_of(self: AETrainer, batch) -> Tensor:
         self.model.likelihood.check_support(x, 'the batch')
     return x
 
+# %% ../nbs/01_vae.ipynb #68eede28
+def condition_of_batch(
+    model,  # an `Autoencoder`
+    batch  # what a loader gives: a `Batch`, or a tuple (x, labels)
+) -> Tensor | None:
+    "(B, cond_dim) the condition of every example of a batch, from its labels; None for an unconditional model. ValueError without labels."
+    net = getattr(model, 'conditioning_net', None)
+    if net is None: return None
+    several = isinstance(batch, (tuple, list)) and len(batch) > 1
+    return net(batch.y if hasattr(batch, 'y') else batch[1] if several else None)
+
+@patch
+def cond_of(self: AETrainer, batch) -> Tensor | None:
+    "(B, cond_dim) the condition of every example of a batch, from its labels; None for an unconditional model."
+    return condition_of_batch(self.model, batch)
+
 # %% ../nbs/01_vae.ipynb #e1a252ae
 @patch
 def clipping(self: AETrainer, params: Tensor) -> dict:
@@ -190,10 +255,12 @@ def plot_examples(self: AETrainer, n: int = 32) -> dict | None:
     if self.model.value_range is None: return None
     from lgm_nbdev.visualization import interleave_rows
     loader = self.train_loader if self.val_loader is None else self.val_loader
-    x = self.data_of(self._to_device(next(iter(batches_of(loader, 0)))))[:n]
+    batch = self._to_device(next(iter(batches_of(loader, 0))))
+    x, cond = self.data_of(batch)[:n], self.cond_of(batch)
+    cond, twice = (None, None) if cond is None else (cond[:n], cond[torch.arange(2*n) % len(cond)])
     originals = to_unit_images(x, self.model.value_range)[0]
-    pictures = {'reconstructions': interleave_rows(originals, self.model.reconstruct(x), columns=8)}
-    if isinstance(self.model, VAEGauss): pictures['generated'] = self.model.generate(2*n)
+    pictures = {'reconstructions': interleave_rows(originals, self.model.reconstruct(x, cond=cond), columns=8)}
+    if isinstance(self.model, VAEGauss): pictures['generated'] = self.model.generate(2*n, cond=twice)
     return pictures
 
 # %% ../nbs/01_vae.ipynb #a4b3fb3a
@@ -272,18 +339,20 @@ class VAEGauss(Autoencoder):
         value_range: ValueRange | None = None,  # the range of the images the model sees; None: vector data
         posterior_scale: str = 'exp',  # how a raw scale becomes a variance: a key of `POSTERIOR_SCALES`
         config: dict | None = None,  # what rebuilds the model: see `build_vae`
-        dataset: str | None = None  # name of the data it is trained on
+        dataset: str | None = None,  # name of the data it is trained on
+        conditioning_net: nn.Module | None = None  # labels -> condition vectors (B, cond_dim); None: unconditional
     ):
-        super().__init__(encoder, decoder, latent_dim, likelihood, value_range, config, dataset)
+        super().__init__(encoder, decoder, latent_dim, likelihood, value_range, config, dataset, conditioning_net)
         self.to_log_var = choose('posterior scale', posterior_scale, POSTERIOR_SCALES)
 
 # %% ../nbs/01_vae.ipynb #65437b6a
 @patch
 def encoding_parameters(self: VAEGauss,
-    x: Tensor  # (B, ...) data in the model's range
+    x: Tensor,  # (B, ...) data in the model's range
+    cond: Tensor | None = None  # (B, cond_dim) for a conditional model
 ) -> tuple[Tensor, Tensor]:
     "(mu, log_var) of q(z|x), each (B, L)."
-    mu, raw = split_posterior(self.encode(x), self.latent_dim)
+    mu, raw = split_posterior(self.encode(x, cond), self.latent_dim)
     return mu, self.to_log_var(raw)
 
 # %% ../nbs/01_vae.ipynb #3d193427
@@ -291,13 +360,15 @@ def encoding_parameters(self: VAEGauss,
 def forward(self: VAEGauss,
     x: Tensor,  # (B, ...) data in the model's range
     samples_per_q: int = 1,  # S, draws of z per x
-    noise: Tensor | None = None  # (S, B, L) or (S, 1, L) to use instead of draws from N(0, 1)
+    noise: Tensor | None = None,  # (S, B, L) or (S, 1, L) to use instead of draws from N(0, 1)
+    cond: Tensor | None = None  # (B, cond_dim) for a conditional model
 ) -> VAEOutput:
     "The posterior's parameters, S draws of z, and the parameters of p(x|z) for each."
-    mu, log_var = self.encoding_parameters(x)
+    mu, log_var = self.encoding_parameters(x, cond)
     if noise is None: noise = torch.randn(check_positive('samples_per_q', samples_per_q), *mu.shape, dtype=mu.dtype, device=mu.device)
     z = reparameterize(mu, torch.exp(0.5*log_var), noise)
-    return VAEOutput(self.decode(z.flatten(0, 1)), mu, log_var, z)
+    repeated = None if cond is None else cond.repeat(len(z), 1)  # in the order of z: all examples, draw by draw
+    return VAEOutput(self.decode(z.flatten(0, 1), repeated), mu, log_var, z)
 
 # %% ../nbs/01_vae.ipynb #a4904a97
 @patch
@@ -317,13 +388,14 @@ def elbo(
     model: VAEGauss,
     x: Tensor,  # (B, ...) data in the model's range
     samples_per_q: int = 1,  # draws of z per x
-    noise: Tensor | None = None  # (S, B, L) or (S, 1, L) to use instead of draws
+    noise: Tensor | None = None,  # (S, B, L) or (S, 1, L) to use instead of draws
+    cond: Tensor | None = None  # (B, cond_dim) for a conditional model, whose bound is on log p(x|cond)
 ) -> Tensor:
     """(B,) evidence lower bound in nats, E_q log p(x|z) - KL(q(z|x) || p(z)), the expectation by a mean over draws.
 
     ValueError (RangeError for images) for data outside the model's range."""
     if model.value_range is not None: model.value_range.check(x, 'images')
-    output = model(x, samples_per_q, noise)
+    output = model(x, samples_per_q, noise) if cond is None else model(x, samples_per_q, noise, cond)
     return model.log_likelihood_of_draws(x, output).mean(0) - kl_loss_gauss(output.mu, output.log_var)
 
 # %% ../nbs/01_vae.ipynb #5587fd41
@@ -366,10 +438,11 @@ def draw(self: GaussianPosterior,
 # %% ../nbs/01_vae.ipynb #50861a47
 @patch
 def posterior(self: VAEGauss,
-    x: Tensor  # (B, ...) data in the model's range
+    x: Tensor,  # (B, ...) data in the model's range
+    cond: Tensor | None = None  # (B, cond_dim) for a conditional model
 ) -> GaussianPosterior:
     "q(z|x) of every x of the batch."
-    return GaussianPosterior(*self.encoding_parameters(x))
+    return GaussianPosterior(*self.encoding_parameters(x, cond))
 
 # %% ../nbs/01_vae.ipynb #f4b8a35e
 def negative_elbo(
@@ -412,8 +485,8 @@ class VAETrainer(AETrainer):
 @patch
 def core_step(self: VAETrainer, batch):
     "(loss, terms): `reconstruction` is -E log p(x|z), `kl` the KL, `elbo` their negative sum: all in nats, at beta = 1, without free bits."
-    x = self.data_of(batch)
-    output = self.model(x, self.samples_per_q)
+    x, cond = self.data_of(batch), self.cond_of(batch)
+    output = self.model(x, self.samples_per_q) if cond is None else self.model(x, self.samples_per_q, cond=cond)
     log_prob = self.model.log_likelihood_of_draws(x, output, check=False)
     kl = kl_gauss_elementwise(output.mu, output.log_var)
     charged = free_bits_kl(kl, self.free_bits) if self.model.training and self.free_bits else kl
@@ -484,7 +557,8 @@ def generate(self: VAEGauss,
     z: Tensor | None = None,  # (n, latent_dim) codes to decode; None: n draws from the prior
     seed: int | None = None,  # the same seed gives the same images on every device; None: torch's global generator
     sample: bool = False,  # True: a draw from p(x|z); False: its mean, which is what people call a sample
-    batch_size: int = 256  # images decoded at a time
+    batch_size: int = 256,  # images decoded at a time
+    cond: Tensor | None = None  # (n, cond_dim) for a conditional model
 ) -> Tensor:
     "(n, C, H, W) images in [0, 1], or (n, D) vectors, from z ~ N(0, I); sets `clipped_share`. ValueError if neither n nor z says how many."
     if n is None and z is None: raise ValueError('generate needs a number n of images, or the codes z to decode.')
@@ -493,20 +567,21 @@ def generate(self: VAEGauss,
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     if z is None: z = torch.randn(check_positive('n', n), self.latent_dim, generator=generator)
     noise = None if generator is None or not sample else torch.Generator(parameter.device).manual_seed(seed + 1)
-    return self.decode_to_images(z.to(parameter), sample, noise, batch_size)
+    return self.decode_to_images(z.to(parameter), sample, noise, batch_size, None if cond is None else cond.to(parameter))
 
 # %% ../nbs/01_vae.ipynb #8cc40490
 @torch.no_grad()
 def posterior_of(
     model: VAEGauss,
-    loader  # a BatchLoader, or any iterable of batches or tensors in the model's range
+    loader  # a BatchLoader, or any iterable of batches, (x, labels) or, for an unconditional model, x alone
 ) -> tuple[Tensor, Tensor]:
-    "(mu, log_var) of q(z|x) for all x of the loader, each (N, L), on the CPU; in eval mode."
+    "(mu, log_var) of q(z|x) for all x of the loader, each (N, L), on the CPU; in eval mode. A conditional model takes the batches' labels."
     device, parts = next(model.parameters()).device, []
     with eval_mode(model):
         for batch in loader:
-            x = batch if isinstance(batch, Tensor) else batch[0]
-            parts.append([t.cpu() for t in model.encoding_parameters(move(x, device))])
+            batch = move(batch, device)
+            x, cond = batch if isinstance(batch, Tensor) else batch[0], condition_of_batch(model, batch)
+            parts.append([t.cpu() for t in (model.encoding_parameters(x) if cond is None else model.encoding_parameters(x, cond))])
     return tuple(torch.cat(tensors) for tensors in zip(*parts))
 
 # %% ../nbs/01_vae.ipynb #df905afc
@@ -609,15 +684,17 @@ def latent_verdict(
 def diagnose_collapse(
     model: VAEGauss,
     x: Tensor,  # (N, ...) data in the model's range, N at least 2; some hundred are enough
-    batch_size: int = 256  # examples at a time
+    batch_size: int = 256,  # examples at a time
+    labels: Tensor | None = None  # (N, ...) for a conditional model: what its conditioning net takes
 ) -> LatentReport:
     "Is the latent space in use, and does it fill the prior? From the posterior of x, and from decoding with the codes of other x."
-    mu, log_var = posterior_of(model, x.split(batch_size))
+    batches = x.split(batch_size) if labels is None else list(zip(x.split(batch_size), labels.split(batch_size)))
+    mu, log_var = posterior_of(model, batches)
     moments, active = aggregated_posterior(mu, log_var), int(active_units(mu).sum())
     with eval_mode(model):
-        codes = mu.to(x.device)
-        own, other = (torch.cat([model.likelihood.log_prob(full_precision(part), model.decode(code), check=False)
-                                 for part, code in zip(x.split(batch_size), z.split(batch_size))]) for z in (codes, codes.roll(1, 0)))
+        codes, conds = mu.to(x.device), [condition_of_batch(model, batch) for batch in batches]
+        own, other = (torch.cat([model.likelihood.log_prob(full_precision(part), model.decode(code, c), check=False)
+                                 for part, code, c in zip(x.split(batch_size), z.split(batch_size), conds)]) for z in (codes, codes.roll(1, 0)))
     code_use = (own - other).mean().item()
     per_dim = kl_per_dim(mu, log_var)
     return LatentReport(per_dim.sum().item(), per_dim.tolist(), active, model.latent_dim, log_var.mul(0.5).exp().median().item(), code_use, len(mu),
