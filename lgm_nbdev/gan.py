@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['NOISES', 'OUTPUTS', 'ARCHITECTURES', 'COLLAPSE', 'UPDATES', 'standard_normal', 'uniform_noise', 'Output',
            'output_for', 'as_float', 'Generator', 'minibatch_std', 'SDLayer', 'Discriminator', 'BlockChain',
-           'logit_head', 'hidden_layers', 'Scale', 'mlp_generator', 'mlp_discriminator', 'DCGANGenerator',
-           'dcgan_discriminator', 'dcgan_weights', 'resnet_discriminator', 'Architecture', 'GAN', 'gan_config',
-           'build_gan', 'propagate_losses', 'feature_matching_loss', 'GANTrainer', 'two_rates', 'split_parameters',
+           'logit_head', 'hidden_layers', 'mlp_generator', 'mlp_discriminator', 'DCGANGenerator', 'dcgan_discriminator',
+           'dcgan_weights', 'resnet_discriminator', 'Architecture', 'GAN', 'gan_config', 'build_gan',
+           'propagate_losses', 'feature_matching_loss', 'GANTrainer', 'two_rates', 'split_parameters',
            'check_gan_settings', 'cond_for', 'Verdict', 'gradient_ratio', 'mixes_examples', 'ratio_exists',
            'choose_update', 'spread', 'AlternatingGANTrainer', 'update_cost', 'ModeCount', 'count_modes']
 
@@ -174,7 +174,7 @@ class BlockChain(nn.Module):
             y = self.head(x)
         return (y, features) if return_all else y
 
-# %% ../nbs/02_gan.ipynb #8a831c0a
+# %% ../nbs/02_gan.ipynb #e4996ab5
 def logit_head(
     channels: int,  # of the features
     with_std: bool = False,  # append the standard deviation over the batch
@@ -184,40 +184,28 @@ def logit_head(
     last = FlattenLinear((channels + with_std)*pixels, 1)
     return nn.Sequential(SDLayer(), last) if with_std else last
 
-def hidden_layers(sizes, activation):
+def hidden_layers(
+    sizes: list[int],  # of the input, then of every layer
+    activation: str  # a key of `ACTIVATIONS`
+) -> list[nn.Module]:
     "Linear layers from each size to the next, an activation after each."
     return [nn.Sequential(nn.Flatten(), nn.Linear(a, b), choose('activation', activation, ACTIVATIONS)()) for a, b in zip(sizes, sizes[1:])]
 
-# %% ../nbs/02_gan.ipynb #16cb1497
-class Scale(nn.Module):
-    "x -> factor*x, so that a network with ordinary initial weights meets data of its own size."
-
-    def __init__(self,
-        factor: float  # any number but 0
-    ):
-        super().__init__()
-        self.factor = factor
-
-    def forward(self, x): return self.factor*x
-
-# %% ../nbs/02_gan.ipynb #9bdc9d61
+# %% ../nbs/02_gan.ipynb #a5507366
 def mlp_generator(latent_dim, shape,
     hidden: tuple[int, ...] = (128, 128, 128),  # units per hidden layer
-    activation: str = 'relu',  # a key of `ACTIVATIONS`
-    scale: float = 1.  # the output is multiplied by it: about the standard deviation of the data
+    activation: str = 'relu'  # a key of `ACTIVATIONS`
 ) -> BlockChain:
     "(B, latent_dim) -> (B, *shape) through fully connected layers."
-    last = nn.Sequential(nn.Linear(hidden[-1], math.prod(shape)), Scale(scale), nn.Unflatten(1, tuple(shape)))
+    last = nn.Sequential(nn.Linear(hidden[-1], math.prod(shape)), nn.Unflatten(1, tuple(shape)))
     return BlockChain(hidden_layers([latent_dim, *hidden], activation), last, full_precision=True)
 
 def mlp_discriminator(shape, with_std=False,
     hidden: tuple[int, ...] = (128, 128, 128),  # units per hidden layer
-    activation: str = 'leaky_relu',  # a key of `ACTIVATIONS`
-    scale: float = 1.  # the input is divided by it
+    activation: str = 'leaky_relu'  # a key of `ACTIVATIONS`
 ) -> BlockChain:
     "(B, *shape) -> (B, 1) through fully connected layers."
-    first, *others = hidden_layers([math.prod(shape), *hidden], activation)
-    return BlockChain([nn.Sequential(Scale(1/scale), first), *others], logit_head(hidden[-1], with_std), full_precision=True)
+    return BlockChain(hidden_layers([math.prod(shape), *hidden], activation), logit_head(hidden[-1], with_std), full_precision=True)
 
 # %% ../nbs/02_gan.ipynb #5ebef0ae
 class DCGANGenerator(nn.Module):
