@@ -4,21 +4,21 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'RECORD_FORMAT', 'RECORD_VERSION', 'BUDGETS', 'STATED_WIDTH', 'VAE_WORDS', 'GAN_WORDS', 'MODELS', 'FLAGS',
-           'PARTS', 'RANGES', 'OWN_FILES', 'USER_ERRORS', 'SAMPLE_METRICS', 'MEANINGS', 'ENDINGS', 'QUICKSTART',
-           'QUICKSTART_SECONDS', 'QUICKSTART_FORMAT', 'Run', 'record_path', 'versions', 'machine', 'CpuClock',
-           'write_once', 'RecordError', 'seal', 'make_record', 'write_record', 'load_record', 'read_record', 'records',
-           'entry', 'records_table', 'Budget', 'ModelKind', 'Picture', 'transforms_for', 'first_images',
-           'vae_diagnosis', 'flow_diagnosis', 'vae_pictures', 'vae_walk', 'normalized_for', 'gan_diagnosis',
-           'gan_pictures', 'beyond_defaults', 'gan_defaults', 'fields_of', 'find', 'parse_overrides', 'parse_value',
-           'make_settings', 'own_files', 'folder_state', 'refuse_occupied', 'open_folder', 'differences', 'Experiment',
-           'make_loaders', 'prepare', 'score', 'training_content', 'CommandError', 'Parser', 'in_words', 'run_command',
-           'train_parser', 'load_data', 'run_in_folder', 'train_action', 'finish_run', 'splits_of', 'sample_metrics',
-           'quietly', 'metrics_content', 'all_pictures', 'number_rows', 'evaluation_words', 'page_intro', 'write_page',
-           'load_model', 'save_samples', 'check_ending', 'sample_parser', 'sample_action', 'print_sampled',
-           'quickstart_parser', 'step_price', 'quickstart_settings', 'quickstart_run', 'side_by_side',
-           'comparison_rows', 'write_comparison', 'quickstart_action', 'evaluate_parser', 'evaluate_checkpoint',
-           'read_evaluation', 'evaluate_action', 'classifier_parser', 'classifier_action', 'lgm_quickstart',
-           'lgm_train', 'lgm_sample', 'lgm_evaluate', 'lgm_train_classifier']
+           'PARTS', 'RANGES', 'OWN_FILES', 'USER_ERRORS', 'SAMPLE_METRICS', 'VAE_MEANINGS', 'GAN_MEANINGS',
+           'SAMPLE_MEANINGS', 'MEANINGS', 'ENDINGS', 'QUICKSTART', 'QUICKSTART_SECONDS', 'QUICKSTART_FORMAT', 'Run',
+           'record_path', 'versions', 'machine', 'CpuClock', 'write_once', 'RecordError', 'seal', 'make_record',
+           'write_record', 'load_record', 'read_record', 'records', 'entry', 'records_table', 'Budget', 'ModelKind',
+           'Picture', 'transforms_for', 'first_images', 'vae_diagnosis', 'flow_diagnosis', 'vae_pictures', 'vae_walk',
+           'normalized_for', 'gan_diagnosis', 'gan_pictures', 'beyond_defaults', 'gan_defaults', 'fields_of', 'find',
+           'parse_overrides', 'parse_value', 'make_settings', 'own_files', 'folder_state', 'refuse_occupied',
+           'open_folder', 'differences', 'Experiment', 'make_loaders', 'prepare', 'score', 'training_content',
+           'CommandError', 'Parser', 'in_words', 'run_command', 'train_parser', 'load_data', 'run_in_folder',
+           'train_action', 'finish_run', 'splits_of', 'sample_metrics', 'quietly', 'metrics_content', 'all_pictures',
+           'number_rows', 'evaluation_words', 'page_intro', 'write_page', 'load_model', 'save_samples', 'check_ending',
+           'sample_parser', 'sample_action', 'print_sampled', 'quickstart_parser', 'step_price', 'quickstart_settings',
+           'quickstart_run', 'side_by_side', 'comparison_rows', 'write_comparison', 'quickstart_action',
+           'evaluate_parser', 'evaluate_checkpoint', 'read_evaluation', 'evaluate_action', 'classifier_parser',
+           'classifier_action', 'lgm_quickstart', 'lgm_train', 'lgm_sample', 'lgm_evaluate', 'lgm_train_classifier']
 
 # %% ../nbs/05a_experiments.ipynb #6e976a44
 import argparse
@@ -615,13 +615,7 @@ def beyond_defaults(
     usual = TrainerConfig().to_dict()
     return {k: v for k, v in config.to_dict().items() if v != usual[k] and k not in ('epochs', 'max_steps')}
 
-
-def gan_defaults() -> dict:  # part of the settings -> fields
-    "The settings the chapter on tricks recommends."
-    return {'config': RECOMMENDED_GAN['config'], 'trainer': beyond_defaults(recommended_gan_training(1)), 'options': RECOMMENDED_GAN['options'],
-            'data': {'batch_size': RECOMMENDED_GAN['batch_size']}}
-
-
+# %% ../nbs/05a_experiments.ipynb #4a95f662
 MODELS = {
     'vae': ModelKind(
         'VAEGauss',
@@ -638,26 +632,34 @@ MODELS = {
         'nats per image',
         {'trainer': beyond_defaults(recommended_training()), 'options': {'beta': RECOMMENDED['beta']}},
     ),
-    'gan': ModelKind(
-        'GAN',
-        'generative adversarial network, both networks updated in parallel',
-        gan_config,
-        build_gan,
-        GANTrainer,
-        normalized_for,
-        gan_diagnosis,
-        gan_pictures,
-        vae_walk,
-        GAN_WORDS,
-        ('d_loss', 'g_loss', 'feature_loss', 'penalty'),
-        '',
-        gan_defaults(),
-    ),
 }
 MODELS['iwae'] = dataclasses.replace(MODELS['vae'], about='the same network, trained on the importance-weighted bound', trainer=IWAETrainer,
                                      defaults={'trainer': beyond_defaults(recommended_training())})
 MODELS['flow_vae'] = dataclasses.replace(MODELS['vae'], architecture='FlowVAE', about='variational autoencoder with a flow posterior',
                                          make_config=flow_vae_config, build=build_flow_vae, trainer=FlowVAETrainer, diagnose=flow_diagnosis)
+
+# %% ../nbs/05a_experiments.ipynb #aa9aaecf
+def gan_defaults() -> dict:  # part of the settings -> fields
+    "The settings the chapter on tricks recommends."
+    return {'config': RECOMMENDED_GAN['config'], 'trainer': beyond_defaults(recommended_gan_training(1)), 'options': RECOMMENDED_GAN['options'],
+            'data': {'batch_size': RECOMMENDED_GAN['batch_size']}}
+
+
+MODELS['gan'] = ModelKind(
+    'GAN',
+    'generative adversarial network, both networks updated in parallel',
+    gan_config,
+    build_gan,
+    GANTrainer,
+    normalized_for,
+    gan_diagnosis,
+    gan_pictures,
+    vae_walk,
+    GAN_WORDS,
+    ('d_loss', 'g_loss', 'feature_loss', 'penalty'),
+    '',
+    gan_defaults(),
+)
 MODELS['gan_alternating'] = dataclasses.replace(MODELS['gan'], about='the same networks, updated in turn', trainer=AlternatingGANTrainer)
 
 # %% ../nbs/05a_experiments.ipynb #7bb3b5cd
@@ -1170,31 +1172,48 @@ def quietly(say: Callable, function: Callable, *args, **options):
     return result
 
 # %% ../nbs/05a_experiments.ipynb #7fb5667f
-MEANINGS = {  # entry of a metrics record -> what to tell a newcomer
+VAE_MEANINGS = {  # entry of a metrics record -> what to tell a newcomer
     'elbo': (
-        'A lower bound on the log-likelihood the model gives to an image, in nats. Higher is better; it is reconstruction and KL,'
-        ' both counted negatively. With a density over pixel values it may be above zero.'
+        'A lower bound on the log-likelihood the model gives to an image, in nats. Higher is better; it is reconstruction and '
+        'KL, both counted negatively. With a density over pixel values it may be above zero.'
     ),
     'reconstruction': (
-        'How badly the decoder predicts an image from its code (negative log-likelihood, nats per image). Lower is better; a'
-        ' density can make it negative.'
+        'How badly the decoder predicts an image from its code (negative log-likelihood, nats per image). Lower is better; a '
+        'density can make it negative.'
     ),
-    'kl': (
-        'How much the codes say about their images (nats per image): the price of knowing the code. Near 0 the model ignores its'
-        ' codes.'
-    ),
+    'kl': 'How much the codes say about their images (nats per image): the price of knowing the code. Near 0 the model ignores its codes.',
     'loss': (
         'What training minimised: for a VAE reconstruction plus beta times KL (the other numbers do not depend on beta), for an'
         ' importance-weighted one minus its bound.'
     ),
     'iwae': (
-        'The importance-weighted bound in nats per image, with as many draws as in training: above the ELBO of the same model, below'
-        ' its log-likelihood. Higher is better.'
+        'The importance-weighted bound in nats per image, with as many draws as in training: above the ELBO of the same model, '
+        'below its log-likelihood. Higher is better.'
     ),
     'effective_samples': 'How many of these draws count, from 1 (one draw has all the weight) to all of them.',
+    'log_likelihood': (
+        'The log-likelihood the model gives to an image, in nats, estimated with many draws for each image: what every bound '
+        'stays below. Higher is better.'
+    ),
+    'clipped': 'Share of pixels of the reconstructions outside [0, 1], which were cut off before they were drawn.',
+    'active_units': 'Code dimensions that carry information. The others repeat the prior whatever the image is.',
+    'latent_dim': 'Code dimensions the model has.',
+    'latent_verdict': (
+        'What the diagnosis of the VAE chapter says: healthy, partly collapsed (some dimensions are not used), collapsed, or '
+        'holes (the codes do not fill the prior).'
+    ),
+    'code_use': 'Nats lost when each image gets the code of another one. About 0 would mean that the decoder ignores its codes.',
+    'kl_to_prior': (
+        'Nats between the cloud of all codes and the bell curve that samples are drawn from. Large values mean holes: bad '
+        'samples.'
+    ),
+}
+
+# %% ../nbs/05a_experiments.ipynb #88715523
+GAN_MEANINGS = {  # the same for the terms of a GAN
     'd_loss': (
-        'What the discriminator minimised (without penalties). With cross-entropy, 1.39 means that it can only guess; near 0 it has'
-        ' won.'
+        'What the discriminator minimised (without penalties). With cross-entropy, 1.39 means that it can only guess; near 0 it'
+        ' has won.'
     ),
     'd_cross_entropy': 'The same without smoothed labels, in nats: 1.39 is guessing.',
     'g_loss': 'What the generator minimised. It depends on the discriminator of the moment: no measure of quality.',
@@ -1205,39 +1224,29 @@ MEANINGS = {  # entry of a metrics record -> what to tell a newcomer
     'd_fake': "The discriminator's mean output on samples.",
     'critic_gap': 'Difference of the mean outputs of a critic on real and on generated images.',
     'sample_spread': 'How much samples differ from each other, pixel by pixel, as a share of what real images do. Near 0: collapsed.',
-    'log_likelihood': (
-        'The log-likelihood the model gives to an image, in nats, estimated with many draws for each image: what every bound stays'
-        ' below. Higher is better.'
-    ),
-    'clipped': 'Share of pixels of the reconstructions outside [0, 1], which were cut off before they were drawn.',
-    'active_units': 'Code dimensions that carry information. The others repeat the prior whatever the image is.',
-    'latent_dim': 'Code dimensions the model has.',
-    'latent_verdict': (
-        'What the diagnosis of the VAE chapter says: healthy, partly collapsed (some dimensions are not used), collapsed, or'
-        ' holes (the codes do not fill the prior).'
-    ),
-    'code_use': 'Nats lost when each image gets the code of another one. About 0 would mean that the decoder ignores its codes.',
-    'kl_to_prior': (
-        'Nats between the cloud of all codes and the bell curve that samples are drawn from. Large values mean holes: bad'
-        ' samples.'
-    ),
+}
+
+SAMPLE_MEANINGS = {  # the same for what any model can be asked
+    'n': 'Images the mean is taken over.',
     'looked_at': 'Images these diagnoses come from.',
     'clipped_share_samples': (
-        'Share of sampled pixels outside [0, 1] that were cut off. Above a few percent the samples look better or worse than they'
-        ' are.'
+        'Share of sampled pixels outside [0, 1] that were cut off. Above a few percent the samples look better or worse than '
+        'they are.'
     ),
     'clipped_share_reconstructions': 'The same for reconstructions.',
-    'n': 'Images the mean is taken over.',
     'fid': (
-        'Distance between generated and test images in the features of a fixed classifier: of their means and of how they vary. Lower'
-        ' is better, and real images get the floor, not zero. Compare only numbers of the same classifier and the same number of images.'
+        'Distance between generated and test images in the features of a fixed classifier: of their means and of how they vary.'
+        ' Lower is better, and real images get the floor, not zero. Compare only numbers of the same classifier and the same '
+        'number of images.'
     ),
     'precision': (
-        'Share of the samples that lie where real images lie. Higher is better, and says nothing without recall: a model that paints one'
-        ' perfect shirt has a precision of 1.'
+        'Share of the samples that lie where real images lie. Higher is better, and says nothing without recall: a model that '
+        'paints one perfect shirt has a precision of 1.'
     ),
     'recall': 'Share of the real images that lie where samples lie: how much of the variety the model covers. Higher is better.',
 }
+
+MEANINGS = {**VAE_MEANINGS, **GAN_MEANINGS, **SAMPLE_MEANINGS}
 
 # %% ../nbs/05a_experiments.ipynb #3aad1568
 def metrics_content(
