@@ -31,9 +31,10 @@ __all__ = ['CLASSIFIER_RECIPES', 'IMAGENET_NETWORKS', 'CLASSIFIER_OF', 'Classifi
            'smoothed_cross_entropy', 'accuracy', 'ClassifierTrainer', 'AttributeLoader', 'ClassifierRecipe',
            'recipe_for', 'channel_statistics', 'targets_of', 'names_of', 'make_trainer', 'tensors_sha256',
            'ClassifierOutput', 'FixedClassifier', 'check_classifier_images', 'softmax_probabilities', 'save_classifier',
-           'load_classifier', 'freeze', 'score_classifier', 'training_report', 'train_classifier', 'classifier_files',
-           'get_classifier', 'missing_classifier', 'classifier_report', 'confusion_matrix', 'calibration_bins',
-           'expected_calibration_error', 'combine_attributes', 'ImageNetNet', 'fetch_weights', 'imagenet_classifier']
+           'load_classifier', 'freeze', 'balanced_accuracy', 'score_classifier', 'training_report', 'train_classifier',
+           'classifier_files', 'get_classifier', 'missing_classifier', 'classifier_report', 'confusion_matrix',
+           'calibration_bins', 'expected_calibration_error', 'combine_attributes', 'check_chosen_attributes',
+           'CombinedAttributes', 'ImageNetNet', 'fetch_weights', 'imagenet_classifier']
 
 # %% ../nbs/03a_classifiers.ipynb #b47dd8c0
 class ClassifierNet(nn.Module):
@@ -453,6 +454,16 @@ def freeze(
         net.load_state_dict({k: t.detach().cpu().to(net.state_dict()[k].dtype) for k, t in trainer.model.state_dict().items()})
     return FixedClassifier(net, name, version, names_of(splits.train), splits.train.name, targets_of(splits.train).ndim == 2)
 
+# %% ../nbs/03a_classifiers.ipynb #361a0c78
+def balanced_accuracy(
+    logits: torch.Tensor,  # (N, A): above 0 means yes
+    targets: torch.Tensor,  # (N, A) 0 and 1
+) -> torch.Tensor:  # (A,) float64, from 0 to 1; NaN for an attribute that all images have, or none
+    "Return for each attribute the mean of the shares of right answers with it and without it."
+    right, there = ((logits > 0) == targets.bool()).double(), targets.double()
+    shares = [(right * part).sum(0) / part.sum(0) for part in (there, 1 - there)]
+    return (shares[0] + shares[1]) / 2
+
 # %% ../nbs/03a_classifiers.ipynb #7096f6b8
 def score_classifier(
     classifier: FixedClassifier,
@@ -463,7 +474,8 @@ def score_classifier(
     logits = torch.cat([classifier.outputs(store.floats(rows)).logits for rows in torch.arange(len(store)).split(2000)])
     loss = (F.cross_entropy(logits, targets) if targets.ndim == 1 else
             F.binary_cross_entropy_with_logits(logits, targets.float(), reduction='none').sum(1).mean())
-    return {'n': len(store), 'accuracy': float(accuracy(logits, targets)), 'loss': float(loss)}
+    scores = {'n': len(store), 'accuracy': float(accuracy(logits, targets)), 'loss': float(loss)}
+    return scores if targets.ndim == 1 else {**scores, 'balanced_accuracy': dict(zip(classifier.classes, balanced_accuracy(logits, targets).tolist()))}
 
 # %% ../nbs/03a_classifiers.ipynb #2eedd346
 def training_report(
@@ -540,7 +552,7 @@ CLASSIFIER_OF = {'fashion-subset': 'fashion'}  # datasets that are measured with
 
 
 def get_classifier(
-    name: str,  # of a dataset, or 'resnet50' | 'inception_v3'
+    name: str,  # of a dataset, or 'resnet50' | 'inception_v3'; 'NAME:ATTRIBUTE+ATTRIBUTE' for combinations of attributes
     device: str | torch.device = 'cpu',  # where it shall compute
     version: int | None = None,  # None: the newest there is
     **options,  # of `imagenet_classifier`, for the last two
@@ -548,6 +560,9 @@ def get_classifier(
     "Return the fixed classifier of that name. Raises `ValueError` listing what exists, `FileNotFoundError`, `CheckpointError`."
     if name in IMAGENET_NETWORKS:
         return imagenet_classifier(name, device, **options)
+    name, colon, combined = name.partition(':')
+    if colon:
+        return CombinedAttributes(get_classifier(name, device, version, **options), combined.split('+'))
     if options:
         raise ValueError(f'get_classifier({name!r}) takes no option {", ".join(map(repr, options))}: its weights are fixed.')
     files = classifier_files()
@@ -640,12 +655,48 @@ def class_probabilities(
         if attributes is not None:
             raise ValueError(f'The classifier {self.name!r} knows classes, not attributes: leave `attributes` out.')
         return self.probabilities(images, batch_size)
-    chosen = list(attributes or ())
-    unknown = [a for a in chosen if a not in self.classes]
-    if unknown or not 1 <= len(chosen) <= 10 or len(set(chosen)) < len(chosen):
-        raise ValueError(f'class_probabilities needs 1 to 10 different attributes of the classifier {self.name!r}, and was given '
-                         f'{chosen or "none"}. It knows: {", ".join(self.classes)}.')
-    return combine_attributes(self.probabilities(images, batch_size)[:, [self.classes.index(a) for a in chosen]])
+    check_chosen_attributes(self, attributes or ())
+    return combine_attributes(self.probabilities(images, batch_size)[:, [self.classes.index(a) for a in attributes]])
+
+
+def check_chosen_attributes(classifier: FixedClassifier, attributes: Sequence[str]):
+    "Raises `ValueError` unless these are 1 to 10 different attributes that the classifier knows."
+    unknown = [a for a in attributes if a not in classifier.classes]
+    if unknown or not 1 <= len(attributes) <= 10 or len(set(attributes)) < len(attributes):
+        raise ValueError(f'1 to 10 different attributes of the classifier {classifier.name!r} can be combined, and given were '
+                         f'{", ".join(attributes) or "none"}. It knows: {", ".join(classifier.classes)}.')
+
+# %% ../nbs/03a_classifiers.ipynb #153b48dd
+class CombinedAttributes:
+    """A view of a classifier of attributes that has one class per combination of some of them: the logits are log-probabilities.
+
+    Raises `ValueError` as `class_probabilities` does, and for a classifier of classes."""
+    multi_label = False
+
+    def __init__(
+        self,
+        classifier: FixedClassifier,  # of attributes
+        attributes: Sequence[str],  # 1 to 10 of them; the first is the highest bit
+    ):
+        if not classifier.multi_label:
+            raise ValueError(f'The classifier {classifier.name!r} knows classes, not attributes: there is nothing to combine. Take get_classifier({classifier.name!r}).')
+        check_chosen_attributes(classifier, attributes)
+        self.classifier, self.attributes = classifier, tuple(attributes)
+        self.name, self.version, self.sha256 = f'{classifier.name}:{"+".join(attributes)}', classifier.version, classifier.sha256
+        self.image_shape, self.feature_dim, self.dataset, self.net = classifier.image_shape, classifier.feature_dim, classifier.dataset, classifier.net
+        bits = [[name for a, name in enumerate(attributes) if number >> (len(attributes) - 1 - a) & 1] for number in range(2**len(attributes))]
+        self.classes = tuple('+'.join(names) or 'none' for names in bits)
+
+    def outputs(self, images: torch.Tensor, batch_size: int = 500) -> ClassifierOutput:
+        "Return the features (N, d), and log-probabilities of the combinations (N, 2**k). Raises as the classifier behind it."
+        found = self.classifier.outputs(images, batch_size)
+        columns = [self.classifier.classes.index(name) for name in self.attributes]
+        combined = combine_attributes(found.logits.double().sigmoid()[:, columns])
+        return ClassifierOutput(found.features, combined.clamp_min(torch.finfo(torch.float32).tiny).log())
+
+    def to_record(self) -> dict:
+        "Return what identifies the classifier behind it, and the combination."
+        return {**self.classifier.to_record(), 'combination': list(self.attributes)}
 
 # %% ../nbs/03a_classifiers.ipynb #596ea771
 class ImageNetNet(nn.Module):
