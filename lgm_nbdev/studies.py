@@ -436,7 +436,8 @@ register(Study(
 
 # %% ../nbs/05b_studies.ipynb #c9401890
 DCGAN = {**fields_in(NAIVE_GAN), 'model': 'gan_alternating', 'architecture': 'dcgan', 'value_range': 'signed', 'lr': 2e-4, 'betas': [0.5, 0.999],
-         'generator': {'channels': [76, 38]}, 'discriminator': {'channels': [38, 76]}, **OWN_CONSTRAINT, 'lr_discriminator': None}
+         'generator': {'channels': [64, 32]}, 'discriminator': {'channels': [36, 72, 96]}, 'batch_size': 16, **OWN_CONSTRAINT,
+         'lr_discriminator': None}  # the best of its trials in results/02b_tricks/tuning.json: as many as the recommended GAN had
 
 register(Study(
     name='gan_headline',
@@ -453,7 +454,7 @@ register(Study(
     classifier='fashion',
 ));
 
-# %% ../nbs/05b_studies.ipynb #new4
+# %% ../nbs/05b_studies.ipynb #3ca39429
 register(Study(
     name='conditional',
     question='What do labels buy: does a conditional model give the class it is asked for, and are its images as a whole better than those of its twin without labels?',
@@ -603,7 +604,7 @@ def measure_likelihood(
     return row, {'draws': draws, 'monte_carlo_standard_error': found.mean_standard_error, 'non_finite_weights': int(found.non_finite.sum()),
                  'effective_samples': {'median': effective.median().item(), 'smallest': effective.min().item()}}
 
-# %% ../nbs/05b_studies.ipynb #new2
+# %% ../nbs/05b_studies.ipynb #aff9ab1e
 def measure_classes(
     study: Study,
     experiment: Experiment,  # trained, on data with labels
