@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 LIB = Path(__file__).resolve().parent.parent / 'lgm_nbdev'
-RANKS = [['layers'], ['data'], ['visualization'], ['training'], ['likelihoods'], ['vae', 'objectives'], ['gan'], ['bounds', 'flows', 'tricks'],
-         ['classifiers', 'evaluation', 'failure_modes', 'latents', 'conditional'], ['experiments'], ['studies']]
+RANKS = [['layers'], ['toyfaces'], ['data'], ['visualization'], ['training'], ['likelihoods'], ['vae', 'objectives'], ['gan'],
+         ['bounds', 'flows', 'tricks'], ['classifiers', 'evaluation', 'failure_modes', 'latents', 'conditional'], ['experiments'], ['studies']]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 HEAVY = ('matplotlib', 'IPython', 'tensorboard', 'fastcore', 'torchvision')
 

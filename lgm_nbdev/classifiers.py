@@ -200,6 +200,8 @@ CLASSIFIER_RECIPES = {
     'cifar100': ClassifierRecipe(flip=True, n_blocks=(1, 2, 1), epochs=60, shift=4),
     'celeba': ClassifierRecipe(flip=True, filters=(16, 32, 64, 128), strides=(2, 2, 2, 2), n_blocks=(1, 1, 1, 1), epochs=10,
                                data={'size': 64}),
+    'toyfaces': ClassifierRecipe(flip=True, filters=(16, 32, 64, 128), strides=(2, 2, 2, 2), n_blocks=(1, 1, 1, 1), epochs=6, batch_size=64,
+                                 lr=4e-3, ema_decay=0.99, warmup_epochs=0.5),
 }
 
 # %% ../nbs/03a_classifiers.ipynb #3d703f18

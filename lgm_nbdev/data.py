@@ -33,27 +33,30 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
+from .toyfaces import FACE_COLUMNS, FACES_VERSION, YES_NO, face_attributes, face_bytes, yes_no_answers
+
 # %% auto #0
 __all__ = ['UNIT', 'SIGNED', 'SPLIT_SEED', 'DEBIAN_FOLDER', 'FASHION_HOW', 'FASHION_CLASSES', 'IDX_NAMES', 'SUBSET_SIZES',
            'FASHION_SUBSET_SHA256', 'TRANSFORMS', 'EMNIST_VARIANTS', 'IMAGE_SUFFIXES', 'TEST_SHARE', 'VALIDATION_SHARE',
-           'TRIANGLE_PARAMETERS', 'TRIANGLE_SECTORS', 'SHAPES', 'MADE_SIZES', 'DATASETS', 'IMAGE_OPTIONS',
-           'LOADER_BUDGETS', 'RangeError', 'DataError', 'ValueRange', 'check_range', 'range_from_config',
-           'to_unit_images', 'disk_error', 'atomic_path', 'write_json', 'read_json', 'resolve_device', 'Store',
-           'ImageStore', 'check_store', 'VectorStore', 'stratified_holdout', 'Splits', 'split_store', 'limit_splits',
-           'read_bytes', 'parse_idx', 'find_idx_files', 'idx_stores', 'data_root', 'notice', 'download_dataset',
-           'read_fashion', 'make_fashion_subset', 'read_fashion_subset', 'read_digits', 'Transform', 'Flip',
-           'PadTransform', 'standardize', 'unstandardize', 'Normalize', 'binarize', 'Binarize', 'dequantize',
-           'quantize', 'UniformDequantize', 'logit', 'logit_log_abs_det', 'LogitRange', 'ToLogit', 'FromLogit',
-           'Compose', 'transform_from_config', 'derive_seed', 'Batch', 'BatchLoader', 'store_to', 'loader_order',
-           'make_batches', 'TensorLoader', 'read_mnist', 'emnist_files', 'read_emnist', 'check_files', 'unpack',
-           'read_cifar', 'read_cifar100', 'read_svhn', 'map_stl10', 'read_stl10', 'FolderSource', 'ZipSource',
-           'centre_crop', 'decode_image', 'DecodeJob', 'first_shape', 'decode_chunk', 'one_at_a_time', 'sha256_of',
-           'read_journal', 'write_chunks', 'finish_cache', 'open_cache', 'decoded_images', 'hash_partition',
-           'image_splits', 'with_rows', 'read_folder', 'read_flickr', 'read_celeba_lists', 'read_celeba',
-           'hashed_uniforms', 'mixture_log_prob', 'GaussianMixture', 'ring_mixture', 'grid_mixture', 'draw_polygons',
-           'triangle_parameters', 'draw_shapes', 'made_splits', 'mixture_store', 'triangle_store', 'read_ring',
-           'read_grid', 'read_triangles', 'KnownSample', 'spread_evenly', 'known_points', 'known_triangles',
-           'get_splits', 'get_datasets_and_loaders', 'measure_loader']
+           'TRIANGLE_PARAMETERS', 'TRIANGLE_SECTORS', 'SHAPES', 'MADE_SIZES', 'FACE_SIZES', 'FACES_IN_MEMORY',
+           'DATASETS', 'IMAGE_OPTIONS', 'LOADER_BUDGETS', 'RangeError', 'DataError', 'ValueRange', 'check_range',
+           'range_from_config', 'to_unit_images', 'disk_error', 'atomic_path', 'write_json', 'read_json',
+           'resolve_device', 'Store', 'ImageStore', 'check_store', 'VectorStore', 'stratified_holdout', 'Splits',
+           'split_store', 'check_limit', 'limit_splits', 'read_bytes', 'parse_idx', 'find_idx_files', 'idx_stores',
+           'data_root', 'notice', 'download_dataset', 'read_fashion', 'make_fashion_subset', 'read_fashion_subset',
+           'read_digits', 'Transform', 'Flip', 'PadTransform', 'standardize', 'unstandardize', 'Normalize', 'binarize',
+           'Binarize', 'dequantize', 'quantize', 'UniformDequantize', 'logit', 'logit_log_abs_det', 'LogitRange',
+           'ToLogit', 'FromLogit', 'Compose', 'transform_from_config', 'derive_seed', 'Batch', 'BatchLoader',
+           'store_to', 'loader_order', 'make_batches', 'TensorLoader', 'read_mnist', 'emnist_files', 'read_emnist',
+           'check_files', 'unpack', 'read_cifar', 'read_cifar100', 'read_svhn', 'map_stl10', 'read_stl10',
+           'FolderSource', 'ZipSource', 'centre_crop', 'decode_image', 'DecodeJob', 'first_shape', 'decode_chunk',
+           'one_at_a_time', 'sha256_of', 'read_journal', 'write_chunks', 'finish_cache', 'open_cache', 'decoded_images',
+           'hash_partition', 'image_splits', 'with_rows', 'read_folder', 'read_flickr', 'read_celeba_lists',
+           'check_celeba_lists', 'match_celeba', 'read_celeba', 'hashed_uniforms', 'mixture_log_prob',
+           'GaussianMixture', 'ring_mixture', 'grid_mixture', 'draw_polygons', 'triangle_parameters', 'draw_shapes',
+           'made_splits', 'mixture_store', 'triangle_store', 'read_ring', 'read_grid', 'read_triangles', 'FaceJob',
+           'read_toyfaces', 'KnownSample', 'spread_evenly', 'known_points', 'known_triangles', 'get_splits',
+           'get_datasets_and_loaders', 'measure_loader']
 
 # %% ../nbs/00a_data.ipynb #63afe17c
 class RangeError(ValueError):
@@ -430,6 +433,14 @@ def split_store(
                   train.name, train.source)
 
 # %% ../nbs/00a_data.ipynb #508aefa0
+def check_limit(
+    limit: int | None,  # what a caller gave
+):
+    "Raises `ValueError` unless `limit` is None or a whole number, 1 or more."
+    if limit is not None and (int(limit) != limit or limit < 1):
+        raise ValueError(f'limit={limit}: give a whole number of images, 1 or more, or None for all.')
+
+# %% ../nbs/00a_data.ipynb #a22bec51
 def limit_splits(
     splits: Splits,  # to choose from
     limit: int | None,  # at most this many images in each part; None keeps all
@@ -437,8 +448,7 @@ def limit_splits(
     "Splits of at most `limit` images per part, stratified where there are labels. Raises `ValueError` unless limit >= 1."
     if limit is None:
         return splits
-    if int(limit) != limit or limit < 1:
-        raise ValueError(f'limit={limit}: give a whole number of images, 1 or more, or None for all.')
+    check_limit(limit)
 
     def limited(store):
         if len(store) <= limit:
@@ -1311,7 +1321,7 @@ class FolderSource:
 
 
 class ZipSource:
-    "The images in a zip archive, sorted by name. Raises `DataError` if the archive is damaged."
+    "The images in a zip archive, sorted by name, hidden files left out. Raises `DataError` if the archive is damaged."
     def __init__(self, path: str | Path, how: str = ''):
         try:
             self.zip = zipfile.ZipFile(path)
@@ -1319,7 +1329,7 @@ class ZipSource:
             raise DataError(f'{Path(path).name} is not a whole zip archive ({error}): delete it and get it again. '
                             f'{how}') from error
         self.stamps = {i.filename: [i.file_size, i.CRC] for i in sorted(self.zip.infolist(), key=lambda i: i.filename)
-                       if i.filename.lower().endswith(IMAGE_SUFFIXES)}
+                       if i.filename.lower().endswith(IMAGE_SUFFIXES) and not any(part.startswith(('.', '__MACOSX')) for part in i.filename.split('/'))}
 
     def read(self, name: str) -> bytes:
         "The content of one member; its CRC is checked."
@@ -1344,8 +1354,9 @@ def decode_image(
     size: int | None,  # height and width wanted; None keeps the image as it is
     mode: str | None,  # 'L' or 'RGB' converts; None keeps the mode, which must be one of these two
     crop: int | None = None,  # side of the centred square that is cut out first, if there is a size
+    expected: tuple[int, int] | None = None,  # (width, height) that the image must have before it is cut; None: any
 ) -> np.ndarray:  # (C, H, W) uint8
-    "One image, upright, cropped and resized with anti-aliasing. Raises `DataError` if it is corrupt or of another mode."
+    "One image, upright, cropped and resized with anti-aliasing. Raises `DataError` if it is corrupt or of another mode or size."
     from PIL import Image, ImageOps
     try:
         with Image.open(io.BytesIO(data)) as opened:
@@ -1354,6 +1365,8 @@ def decode_image(
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError) as error:
         reason = str(error).split('<')[0].strip() or type(error).__name__  # without the address of an object
         raise DataError(f'it is corrupt ({reason})') from error
+    if expected is not None and image.size != expected:
+        raise DataError('it is {}x{}, where all images of this dataset are {}x{}'.format(*image.size, *expected))
     if mode is None and image.mode not in ('L', 'RGB'):
         raise DataError(f"it has the mode {image.mode}; pass mode='RGB' or mode='L' to convert all images")
     if mode is not None and image.has_transparency_data:
@@ -1374,8 +1387,10 @@ class DecodeJob:
     size: int | None = None  # height and width; None keeps the images' own, which must agree
     mode: str | None = None  # 'L', 'RGB', or None for the images' own
     crop: int | None = None  # side of the centred square cut out before resizing
+    expected: tuple[int, int] | None = None  # (width, height) that every image must have before it is cut; None: any
     on_error: str = 'raise'  # 'raise' or 'skip' corrupt images
     chunk: int = 512  # images per line of the journal
+    doing = 'decoding'  # what the bar says
 
     def __post_init__(self):
         if self.on_error not in ('raise', 'skip'):
@@ -1396,9 +1411,13 @@ class DecodeJob:
     def decode(self, name: str) -> np.ndarray:
         "(C, H, W) uint8, or `DataError` naming the image."
         try:
-            return decode_image(self.source.read(name), self.size, self.mode, self.crop)
+            return decode_image(self.source.read(name), self.size, self.mode, self.crop, self.expected)
         except (DataError, OSError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(f"{name}: {error}. Repair or remove it, or pass on_error='skip' to leave such images out.") from error
+
+    def make_chunk(self, number: int, like: tuple[str, tuple]) -> tuple[np.ndarray, list[int], list[str]]:
+        "One chunk of images: see `decode_chunk`."
+        return decode_chunk(self, number, like)
 
 # %% ../nbs/00a_data.ipynb #9fdbde44
 def first_shape(
@@ -1406,11 +1425,8 @@ def first_shape(
 ) -> tuple[str, tuple]:  # name and (C, H, W) of the first image that can be decoded
     "The shape that all images of `job` must have. Raises `DataError` if none can be decoded."
     for name in job.names:
-        try:
+        with contextlib.suppress(DataError):
             return name, job.decode(name).shape
-        except DataError:
-            if job.on_error == 'raise':
-                raise
     raise DataError(f'None of the {len(job.names)} images can be decoded; the first is {job.names[0]}. Are they jpeg, png or '
                     'webp?')
 
@@ -1421,15 +1437,15 @@ def decode_chunk(
     like: tuple[str, tuple],  # name and shape of the first image
 ) -> tuple[np.ndarray, list[int], list[str]]:  # (n, C, H, W) uint8, positions in `names` of these n, names skipped
     "One chunk of images. Raises `DataError` for a corrupt image unless they are skipped, and for another shape always."
-    images, kept, skipped = [], [], []
-    for i in range(number * job.chunk, min((number + 1) * job.chunk, len(job.names))):
+    images, kept, skipped, errors = [], [], [], []
+    rows = range(number * job.chunk, min((number + 1) * job.chunk, len(job.names)))
+    for i in rows:
         name = job.names[i]
         try:
             image = job.decode(name)
-        except DataError:
-            if job.on_error == 'raise':
-                raise
+        except DataError as error:
             skipped.append(name)
+            errors.append(str(error))
             continue
         if image.shape != like[1]:
             (c, h, w), (c0, h0, w0) = image.shape, like[1]
@@ -1438,6 +1454,9 @@ def decode_chunk(
                             f'{h}x{w}. Pass {cure} to bring all to one, or sort them into folders.')
         images.append(image)
         kept.append(i)
+    if errors and job.on_error == 'raise':
+        more = f' {len(errors)} of the {len(rows)} images that were read with it cannot be used.' if len(errors) > 1 else ''
+        raise DataError(errors[0] + more)
     return np.stack(images) if images else np.empty((0, *like[1]), np.uint8), kept, skipped
 
 # %% ../nbs/00a_data.ipynb #287ba8a2
@@ -1488,7 +1507,7 @@ def write_chunks(
     done, row = read_journal(folder, job, like[1]), math.prod(like[1])
     todo = [c for c in range(-(-len(job.names) // job.chunk)) if c not in done]
     bar = tqdm(total=len(job.names), initial=len(job.names) - sum(min(job.chunk, len(job.names) - c * job.chunk) for c in todo),
-               desc='decoding', unit='image', disable=not progress)
+               desc=job.doing, unit='image', disable=not progress)
     partial, waiting = folder/'images.partial', []
     partial.touch()
     with (bar, ThreadPoolExecutor(workers) as pool, open(partial, 'rb+') as file,
@@ -1497,7 +1516,7 @@ def write_chunks(
             while todo or waiting:
                 while todo and len(waiting) < 2 * workers:  # a few chunks ahead, not all of them in memory
                     c = todo.pop(0)
-                    waiting.append((c, pool.submit(decode_chunk, job, c, like)))
+                    waiting.append((c, pool.submit(job.make_chunk, c, like)))
                 c, future = waiting.pop(0)
                 images, kept, skipped = future.result()
                 file.seek(c * job.chunk * row)
@@ -1580,7 +1599,7 @@ def decoded_images(
                          'What was decoded so far is kept, and the same command continues there.') from error
     if found[2]:
         some = ', '.join(found[2][:5]) + (', ...' if len(found[2]) > 5 else '')
-        notice(f'{len(found[2])} of {len(job.names)} images are corrupt and were left out: {some}')
+        notice(f'{len(found[2])} of {len(job.names)} images are corrupt or of another size and were left out: {some}')
     return found
 
 # %% ../nbs/00a_data.ipynb #ef122f85
@@ -1699,24 +1718,66 @@ def read_celeba_lists(
     "The two text files of CelebA. Raises `FileNotFoundError`, or `DataError` if they are damaged or do not agree."
     try:
         lines = read_bytes(folder/'list_eval_partition.txt', how).decode().split('\n')
-        partition = {name: int(part) for name, part in (line.split() for line in lines if line.strip())}
+        parts = [(name, int(part)) for name, part in (line.split() for line in lines if line.strip())]
         count, header, *lines = read_bytes(folder/'list_attr_celeba.txt', how).decode().split('\n')
-        names = tuple(header.split())
-        rows = [line.split() for line in lines if line.strip()]
-        attributes = {name: [(int(v) + 1) // 2 for v in values] for name, *values in rows}   # -1 and 1 become 0 and 1
+        count, names = int(count), tuple(header.split())
+        rows = [(name, [int(v) for v in values]) for name, *values in (line.split() for line in lines if line.strip())]
     except (ValueError, UnicodeDecodeError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f'A list of CelebA in {folder.name} is damaged ({error}): get it again. {how}') from error
-    if int(count) != len(attributes) or any(len(a) != len(names) for a in attributes.values()):
-        raise DataError(f'list_attr_celeba.txt is damaged: it announces {count.strip()} images of {len(names)} attributes, and '
-                        f'has {len(attributes)} images; or a row is too short. Get it again. {how}')
-    if lost := partition.keys() - attributes.keys():
-        raise DataError(f'list_attr_celeba.txt has {len(attributes)} images, list_eval_partition.txt {len(partition)}; '
-                        f'{min(lost)} has no attributes. {how}')
-    if set(partition.values()) - {0, 1, 2}:
-        raise DataError(f'list_eval_partition.txt has a part other than 0, 1 and 2. Get it again. {how}')
-    return partition, attributes, names
+    check_celeba_lists(parts, count, names, rows, how)
+    return dict(parts), {name: [(v + 1) // 2 for v in values] for name, values in rows}, names  # -1 and 1 become 0 and 1
+
+# %% ../nbs/00a_data.ipynb #41476626
+def _some(names: Sequence[str], of: int) -> str:
+    "How many of how many, and the first of them, for error messages."
+    return f'{len(names)} of {of} (the first is {min(names)})'
+
+
+def check_celeba_lists(
+    parts: list[tuple[str, int]],  # rows of list_eval_partition.txt
+    count: int,  # images that list_attr_celeba.txt announces
+    names: tuple,  # attributes that it announces
+    rows: list[tuple[str, list[int]]],  # its rows
+    how: str,  # how to get the lists again, for error messages
+):
+    "Raises `DataError`, naming and counting, if one of the lists of CelebA is damaged or they do not belong together."
+    partition, attributes = dict(parts), dict(rows)
+    wrong = [name for name, part in parts if part not in (0, 1, 2)]
+    if wrong or len(partition) < len(parts) or not parts:
+        what = (f'gives {_some(wrong, len(parts))} a part other than 0, 1 and 2' if wrong else
+                f'has {len(parts) - len(partition)} images twice' if parts else 'is empty')
+        raise DataError(f'list_eval_partition.txt is not the official partition: it {what}. Get it again. {how}')
+    wrong = [name for name, values in rows if len(values) != len(names) or set(values) - {-1, 1}]
+    if count != len(attributes) or wrong:
+        what = f'; {_some(wrong, len(rows))} have no row of {len(names)} numbers -1 or 1' if wrong else ''
+        raise DataError(f'list_attr_celeba.txt is damaged: it announces {count} images of {len(names)} attributes, and has '
+                        f'{len(attributes)} images{what}. Get it again. {how}')
+    for lost, what in ((partition.keys() - attributes.keys(), 'have no attributes'), (attributes.keys() - partition.keys(), 'are in no part')):
+        if lost:
+            raise DataError('list_attr_celeba.txt and list_eval_partition.txt do not belong together: '
+                            f'{_some(lost, len(partition | attributes))} {what}. Get both again. {how}')
+
+# %% ../nbs/00a_data.ipynb #c0c557e5
+def match_celeba(
+    source: FolderSource | ZipSource,  # the images that are there
+    partition: dict[str, int],  # those that should be there
+    on_error: str,  # 'skip' leaves images out that no list knows; those that are missing are never forgiven
+    how: str,  # how to get the images again, for error messages
+) -> dict[str, int]:  # part of each image, by its name in `source`
+    "The official parts of the images. Raises `DataError`, naming and counting, for images that are missing or too many."
+    found = {Path(name).name: name for name in source.stamps}
+    if lost := partition.keys() - found.keys():
+        raise DataError(f'celeba: {len(lost)} of {len(partition)} images are missing, the first is {min(lost)}. Get the images '
+                        f'again. {how}')
+    parts = {found[image]: part for image, part in partition.items()}
+    if extra := source.stamps.keys() - parts.keys():
+        text = f'celeba: {_some(extra, len(source.stamps))} images are in no list, or there twice'
+        if on_error != 'skip':
+            raise DataError(f"{text}. Move them elsewhere, get the lists that belong to them, or pass on_error='skip' to leave them out. {how}")
+        notice(f'{text}; they were left out.')
+    return parts
 
 # %% ../nbs/00a_data.ipynb #93507676
 def read_celeba(
@@ -1743,13 +1804,9 @@ def read_celeba(
         source = ZipSource(folder/'img_align_celeba.zip', how)
     else:
         raise FileNotFoundError(f'Neither img_align_celeba.zip nor a folder img_align_celeba is in {folder}. {how}')
-    found = {Path(name).name: name for name in source.stamps}
-    if lost := partition.keys() - found.keys():
-        raise DataError(f'celeba: {len(lost)} of {len(partition)} images are missing, the first is {min(lost)}. Get the images '
-                        f'again. {how}')
-    parts = {found[image]: part for image, part in partition.items()}
+    parts = match_celeba(source, partition, options.get('on_error', 'raise'), how)
     splits, names = image_splits(source, parts, 'celeba', 'CelebA, aligned', home/'decoded', limit, size=size, crop=crop,
-                                 **{'mode': 'RGB', **options})
+                                 **{'mode': 'RGB', 'expected': (178, 218), **options})
     rows = torch.tensor([attributes[Path(n).name] for n in names], dtype=torch.uint8)
     return with_rows(splits, attributes=rows, attribute_names=attribute_names)
 
@@ -1944,6 +2001,64 @@ def read_triangles() -> Splits:
     "Single triangles (after Lucic et al., 2018), 20,000 / 5,000 / 10,000 grey images of 28x28; see `triangle_store`."
     return made_splits(triangle_store, 'triangles')
 
+# %% ../nbs/00a_data.ipynb #9a855177
+@dataclass(frozen=True)
+class FaceJob:
+    "Toy faces to be drawn: for `decoded_images` what a `DecodeJob` is for image files; the names are row numbers."
+    names: tuple  # rows of the sequence, whole numbers >= 0
+    correlated: bool = True  # see `face_attributes`
+    seed: int = 0  # of the hash
+    chunk: int = 512  # images per line of the journal
+    on_error, doing = 'raise', 'drawing'
+
+    def key(self) -> str:
+        "A hash of everything that decides the bytes in the cache."
+        options = [FACES_VERSION, self.correlated, self.seed, self.chunk, self.names]
+        return 'faces-' + hashlib.sha256(json.dumps(options).encode()).hexdigest()[:20]
+
+    def attributes(self, names: Sequence[int]) -> torch.Tensor:
+        "(n, 22) the attributes of some rows."
+        return face_attributes(hashed_uniforms(self.seed, np.array(names, dtype=np.int64), len(FACE_COLUMNS)), self.correlated)
+
+    def decode(self, name: int) -> np.ndarray:
+        "(3, 64, 64) uint8, one face."
+        return face_bytes(self.attributes([name]))[0].numpy()
+
+    def make_chunk(self, number: int, like: tuple[str, tuple]) -> tuple[np.ndarray, list[int], list[str]]:
+        "One chunk of faces, their positions in `names`, and nothing skipped."
+        rows = range(number * self.chunk, min((number + 1) * self.chunk, len(self.names)))
+        return face_bytes(self.attributes(self.names[rows.start:rows.stop])).numpy(), list(rows), []
+
+# %% ../nbs/00a_data.ipynb #03e14b6c
+FACE_SIZES = {'train': 20_000, 'validation': 2_000, 'test': 4_000}
+FACES_IN_MEMORY = 4_000  # this many faces are drawn again whenever they are asked for; more are cached
+
+
+def read_toyfaces(
+    root: str | Path | None = None,  # folder of the cache (320 MB for all); None means $LGM_DATA, or ~/.cache/lgm_nbdev
+    limit: int | None = None,  # draw the first so many of each part
+    correlated: bool = True,  # False: beard and glasses are independent of each other
+    attributes: str = 'yes/no',  # 'yes/no': the answers to YES_NO, uint8; 'all': the 22 numbers of FACE_COLUMNS, float32
+    progress: bool = True,  # True shows a bar while faces are drawn into the cache
+) -> Splits:
+    "Toy faces, 20,000 / 2,000 / 4,000 colour images of 64x64 with attributes. Raises `ValueError`, `OSError` for a full disk."
+    if attributes not in ('yes/no', 'all'):
+        raise ValueError(f"attributes={attributes!r}: give 'yes/no' for {len(YES_NO)} answers, or 'all' for the {len(FACE_COLUMNS)} numbers of each face.")
+    check_limit(limit)
+    starts = np.cumsum([0, *FACE_SIZES.values()])
+    parts = [range(start, start + min(n, limit or n)) for start, n in zip(starts, FACE_SIZES.values())]
+    job = FaceJob(tuple(int(i) for part in parts for i in part), bool(correlated), derive_seed('made', 'toyfaces'))
+    known, cached = job.attributes(job.names), len(job.names) > FACES_IN_MEMORY
+    images = decoded_images(job, data_root(root)/'drawn', 1, progress)[0] if cached else face_bytes(known)
+    values, names = (yes_no_answers(known), tuple(YES_NO)) if attributes == 'yes/no' else (known, tuple(FACE_COLUMNS))
+    source, stores, done = 'known attributes' + ('' if correlated else ', glasses independent of beards'), [], 0
+    for split, part in zip(FACE_SIZES, parts):
+        here = slice(done, done + len(part))
+        stores.append(ImageStore(images[here], attributes=values[here], attribute_names=names, name='toyfaces', split=split,
+                                 source=source, memory_mapped=cached))
+        done += len(part)
+    return Splits(*stores, 'toyfaces', source)
+
 # %% ../nbs/00a_data.ipynb #efb15547
 class KnownSample(NamedTuple):
     "Samples of a model whose precision and recall are known by construction."
@@ -2024,6 +2139,7 @@ DATASETS = {
     'ring': read_ring,
     'grid': read_grid,
     'triangles': read_triangles,
+    'toyfaces': read_toyfaces,
     'folder': read_folder,
 }
 IMAGE_OPTIONS = ('size', 'mode', 'crop', 'on_error', 'workers', 'progress')  # of all readers of image files
