@@ -163,7 +163,7 @@ RECOMMENDED_GAN = {
     'trainer': {'lr': 1e-3, 'betas': [0.0, 0.99], 'ema_decay': 0.99},
     'options': {'objective': 'ns', 'regularizer': {'name': 'r1', 'weight': 0.1}, 'regularizer_every': 16, 'lr_discriminator': 2e-3},
     'batch_size': 32,
-}  # the best of the short trials in results/02b_tricks/tuning.json
+}  # chosen by the short trials in results/02b_tricks/tuning.json
 
 def recommended_gan_training(
     max_steps: int = 6000,  # of 32 images
