@@ -51,7 +51,7 @@ import torch
 import lgm_nbdev
 from .bounds import IWAETrainer
 from .classifiers import CLASSIFIER_RECIPES, get_classifier, train_classifier
-from .conditional import AuxiliaryGANTrainer, build_conditional_gan, build_conditional_vae, class_grid, classes_of
+from .conditional import CONDITIONAL_VAE, AuxiliaryGANTrainer, build_conditional_gan, build_conditional_vae, class_grid, classes_of
 from .conditional import conditional_gan_config, conditional_vae_config, evaluate_conditional, from_marginal
 from .conditional import generate_labelled, style_and_class
 from .data import DATASETS, SIGNED, UNIT, BatchLoader, DataError, Normalize, Splits, ValueRange, atomic_path
@@ -730,7 +730,7 @@ def labels_from_marginal(
 MODELS['conditional_vae'] = dataclasses.replace(
     MODELS['vae'], architecture='ConditionalVAEGauss', about='variational autoencoder that is told the class', make_config=conditional_vae_config,
     build=build_conditional_vae, diagnose=conditional_diagnosis, pictures=conditional_pictures, words=VAE_WORDS | CONDITIONAL_WORDS,
-    sampler=labels_from_marginal)
+    sampler=labels_from_marginal, defaults={**MODELS['vae'].defaults, 'options': CONDITIONAL_VAE['options']})
 MODELS['conditional_gan'] = dataclasses.replace(
     MODELS['gan'], architecture='ConditionalGAN', about='adversarial network that is told the class', make_config=conditional_gan_config,
     build=build_conditional_gan, diagnose=conditional_diagnosis, pictures=conditional_pictures, words=GAN_WORDS | CONDITIONAL_WORDS,

@@ -489,9 +489,10 @@ def cond_for(
     model: GAN,
     n: int  # rows
 ) -> Tensor | None:
-    "(n, cond_dim) zeros, to try a conditional generator with; None for an unconditional one."
-    dim = getattr(model.generator.net, 'cond_dim', None)
-    return None if dim is None else next(model.parameters()).new_zeros(n, dim)
+    "(n, cond_dim) examples of a condition, zeros where the model has none to offer; None for an unconditional model."
+    dim, own = getattr(model.generator.net, 'cond_dim', None), getattr(model, 'example_condition', None)
+    if dim is None: return None
+    return next(model.parameters()).new_zeros(n, dim) if own is None else own(n)
 
 @patch
 def _look_at_networks(self: GANTrainer):

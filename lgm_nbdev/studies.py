@@ -463,7 +463,7 @@ register(Study(
         label (projection), and with less variety within the class. The class is information that neither network has to find out, so the GAN's FID is lower with labels
         than without; the VAE's is lower as well, because less of the data's variety is left for the code.""",
     base={'dataset': 'fashion'},
-    arms=[Arm('vae', {'model': 'vae'}), Arm('conditional_vae', {'model': 'conditional_vae'}),
+    arms=[Arm('vae', {'model': 'vae', 'beta': 2.}), Arm('conditional_vae', {'model': 'conditional_vae', 'beta': 2.}),
           Arm('gan', {'model': 'gan'}), Arm('projection', {'model': 'conditional_gan'}), Arm('auxiliary', {'model': 'auxiliary_gan'})],
     decision=[DecisionRule('conditional_accuracy', 'auxiliary', 'gan', 'higher', margin=0.78),
               DecisionRule('conditional_accuracy', 'conditional_vae', 'vae', 'higher', margin=0.7),
