@@ -17,7 +17,7 @@ from lgm_nbdev.vae import VAETrainer, build_vae, vae_config
 from run import compare, figure, python, pythae_vae, quiet, rounds, timed
 
 K = 2000
-BATCH_SIZES = (25, 50, 100, 200, 400, 1000, 2000)  # the decoder's own best is looked for among these
+BATCH_SIZES = (25, 50, 100, 150, 200, 250, 400, 1000, 2000)  # the decoder's own best is looked for among these
 
 
 def trained_model(steps: int):
