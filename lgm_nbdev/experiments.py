@@ -1747,7 +1747,7 @@ def evaluate_checkpoint(
     record = json.loads(json.dumps(record, allow_nan=False))
     return {**record, 'sha256': seal(record)}
 
-
+# %% ../nbs/05a_experiments.ipynb #fd685eb5
 def class_scores(
     model,  # with labels or without: one without ignores what it is asked for
     splits,  # Splits with labels
@@ -1763,7 +1763,7 @@ def class_scores(
     generate = model if getattr(model, 'conditioning_net', None) is not None else lambda labels: model.generate(len(labels))
     return evaluate_conditional(generate, splits, classifier, each, seed)
 
-
+# %% ../nbs/05a_experiments.ipynb #b7f7ed21
 def class_words(
     record: Mapping,  # from `evaluate_checkpoint`
 ) -> str:  # '' for a model without labels
@@ -1775,7 +1775,7 @@ def class_words(
     verdict = f" Verdict: {'; '.join(found['verdict'])}." if found['verdict'] else ''
     return f"Asked for a class, {found['n']:,} images of each: {', '.join(words)}, means over classes.{verdict}\n".replace('fid', 'FID')
 
-
+# %% ../nbs/05a_experiments.ipynb #237d2e57
 def read_evaluation(
     path: str | Path,  # a file `lgm_evaluate` wrote
 ) -> dict:
