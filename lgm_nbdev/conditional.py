@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ENTRIES', 'CONDITIONING', 'LABEL_DISCRIMINATORS', 'CONDITIONAL_GAN', 'CONDITIONAL_VAE', 'CONDITIONAL_KINDS',
            'nearest_first', 'class_number', 'named', 'class_labels', 'check_class_labels', 'classes_of', 'dense',
-           'Conditioning', 'ClassConditioning', 'AttributeConditioning', 'Concatenated', 'LatentShift',
+           'Conditioning', 'ClassConditioning', 'AttributeConditioning', 'Concatenated', 'LatentShift', 'WithShift',
            'CentredEncoder', 'ShiftedDecoder', 'last_features', 'count_features', 'ProjectionNet', 'AuxiliaryNet',
            'Labelled', 'guide', 'check_conditional', 'ConditionalVAEGauss', 'ConditionalGAN', 'conditioning_config',
            'build_conditioning', 'conditional_vae_config', 'read_config', 'build_conditional_vae',
@@ -326,12 +326,16 @@ class LatentShift(nn.Module):
         return F.linear(full_precision(cond), self.weight)
 
 # %% ../nbs/04_conditional.ipynb #2a8d281a
-class CentredEncoder(nn.Module):
-    "An encoder whose mean is given relative to the prior's: mu(x, c) - A c."
+class WithShift(nn.Module):
+    "A network that knows the shift of the prior's mean."
 
     def __init__(self, net: nn.Module, shift: LatentShift, cond_dim: int):
         super().__init__()
         self.net, self.shift, self.cond_dim = net, shift, cond_dim
+
+
+class CentredEncoder(WithShift):
+    "An encoder whose mean is given relative to the prior's: mu(x, c) - A c."
 
     def forward(self, x, cond=None):
         "(B, 2*L): centred means, raw scales."
@@ -340,12 +344,8 @@ class CentredEncoder(nn.Module):
         return torch.cat([code[:, :step.shape[1]] - step, code[:, step.shape[1]:]], 1)
 
 # %% ../nbs/04_conditional.ipynb #87737c1c
-class ShiftedDecoder(nn.Module):
+class ShiftedDecoder(WithShift):
     "A decoder that adds the prior's mean: decoder(z + A c, c)."
-
-    def __init__(self, net: nn.Module, shift: LatentShift, cond_dim: int):
-        super().__init__()
-        self.net, self.shift, self.cond_dim = net, shift, cond_dim
 
     def forward(self, z, cond=None):
         "(B, channels, H, W)."
