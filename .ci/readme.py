@@ -34,6 +34,7 @@ def from_root(text: str) -> str:
 def readme() -> str:
     "README.md as the notebook says it should be."
     notebook = without_directives(nbformat.read(INDEX, as_version=4))
+    notebook.metadata.setdefault('language_info', {'name': 'python'})  # or code blocks have no language
     body, _ = MarkdownExporter().from_notebook_node(notebook)
     return NOTE + re.sub(r'\n{3,}', '\n\n', from_root(body)).strip() + '\n'
 
