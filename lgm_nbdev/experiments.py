@@ -57,6 +57,7 @@ from .conditional import generate_labelled, style_and_class
 from .data import DATASETS, SIGNED, UNIT, BatchLoader, DataError, Normalize, Splits, ValueRange, atomic_path
 from .data import data_root, get_splits, read_json, resolve_device, to_unit_images, write_json
 from .evaluation import METRICS, check_evaluation, evaluate, format_evaluation, prepare_reference
+from .face_models import EigenVAETrainer, build_dcgan_vae, build_eigen_vae, dcgan_vae_config, eigen_vae_config
 from .flows import FlowVAETrainer, build_flow_vae, flow_vae_config
 from .gan import AlternatingGANTrainer, GANTrainer, build_gan, gan_config
 from .latents import interpolate_latents
@@ -645,6 +646,10 @@ MODELS['iwae'] = dataclasses.replace(MODELS['vae'], about='the same network, tra
                                      defaults={'trainer': beyond_defaults(recommended_training())})
 MODELS['flow_vae'] = dataclasses.replace(MODELS['vae'], architecture='FlowVAE', about='variational autoencoder with a flow posterior',
                                          make_config=flow_vae_config, build=build_flow_vae, trainer=FlowVAETrainer, diagnose=flow_diagnosis)
+MODELS['dcgan_vae'] = dataclasses.replace(MODELS['vae'], architecture='DCGANVAE', about='variational autoencoder of DCGAN networks',
+                                          make_config=dcgan_vae_config, build=build_dcgan_vae)
+MODELS['eigen_vae'] = dataclasses.replace(MODELS['vae'], architecture='EigenVAE', about='variational autoencoder that starts at probabilistic PCA',
+                                          make_config=eigen_vae_config, build=build_eigen_vae, trainer=EigenVAETrainer)
 
 # %% ../nbs/05a_experiments.ipynb #aa9aaecf
 def gan_defaults() -> dict:  # part of the settings -> fields

@@ -236,12 +236,14 @@ def edit_metrics(
     keep: bool = True,  # hold the other attributes' scores
     **options  # of `invert`, for a model without encoder
 ) -> dict:
-    """JSON-able: `means` over the attributes counted, `per_attribute`, and n. ValueError as `edit_scores` and `attribute_planes`.
+    """JSON-able: `means` over the attributes counted, `per_attribute`, and n. Codes in which no plane can be found give zeros and the reason, `why`.
 
     Attributes of which the training faces have only one answer are left out."""
     names = answered(splits, classifier, n_train)
-    planes = learn_planes(model, splits, classifier, n_train, **options)
     x, y = faces_with(splits.test, names, n_test)
+    try: planes = learn_planes(model, splits, classifier, n_train, **options)
+    except ValueError as error:  # codes that say nothing of an attribute
+        return {'means': {'flips': 0., 'keeps': 0., 'attributes': 0}, 'per_attribute': {}, 'n': len(x), 'why': str(error)}
     return edits_record(edit_scores(model, x, y, planes, classifier, keep, **options))
 
 
