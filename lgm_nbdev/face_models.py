@@ -214,9 +214,9 @@ def raw_sigma_for(
 
 # %% ../nbs/04b_face_models.ipynb #e74a2749
 class EigenVAETrainer(VAETrainer):
-    """A `VAETrainer` whose first step starts from probabilistic PCA of the first images it is given; arguments of `VAETrainer` and one more.
+    """A `VAETrainer` whose first step starts from probabilistic PCA of the first images it is given; arguments of `VAETrainer` and two more.
 
-    A run that is continued doesn't start again. ValueError as `VAETrainer`, and for fewer images than dimensions."""
+    The linear maps then stay as they are, and the networks learn the rest. A run that is continued doesn't start again. ValueError as `VAETrainer`, and for fewer images than dimensions."""
 
     def __init__(self, model, train_loader, val_loader=None, config=TrainerConfig(), out=None, optimizer=None, ema=None,
         beta: float = 1.,  # weight of the KL; 1 is the bound itself
@@ -224,9 +224,11 @@ class EigenVAETrainer(VAETrainer):
         kl_warmup_steps: int = 0,  # steps over which the weight rises linearly from 0 to beta
         free_bits: float = 0.,  # nats per latent dimension that cost nothing
         watch_units: bool = False,  # note the KL of every latent dimension in each evaluation
-        start_images: int = 4000  # training images that the linear start is computed from
+        start_images: int = 4000,  # training images that the linear start is computed from
+        train_linear: bool = False  # let the optimizer move the linear maps, too
     ):
         self.start_images = check_positive('start_images', start_images)
+        for net in (model.encoder, model.decoder): net.linear.requires_grad_(train_linear)
         super().__init__(model, train_loader, val_loader, config, out, optimizer, ema, beta, samples_per_q, kl_warmup_steps, free_bits, watch_units)
 
     def _open(self, resume):
