@@ -6,7 +6,7 @@ from pathlib import Path
 
 LIB = Path(__file__).resolve().parent.parent / 'lgm_nbdev'
 RANKS = [['layers'], ['toyfaces'], ['data'], ['visualization'], ['training'], ['likelihoods'], ['vae', 'objectives'], ['gan'],
-         ['bounds', 'flows', 'tricks'], ['classifiers', 'evaluation', 'failure_modes', 'latents', 'conditional'], ['faces'], ['face_models'], ['experiments'], ['studies'], ['report'], ['course']]
+         ['bounds', 'flows', 'tricks'], ['classifiers', 'evaluation', 'failure_modes', 'latents', 'conditional'], ['faces'], ['face_models'], ['experiments'], ['studies'], ['report', 'face_page'], ['course']]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 HEAVY = ('matplotlib', 'IPython', 'tensorboard', 'fastcore', 'torchvision')
 

@@ -6,7 +6,7 @@
 __all__ = ['DCGAN_CHANNELS', 'RESIDUAL_DECODER', 'RESIDUAL_ENCODER', 'FACE_VAE', 'FACE_GAN', 'dcgan_encoder', 'DCGANVAE',
            'dcgan_vae_config', 'build_dcgan_vae', 'LinearPlus', 'silence', 'EigenVAE', 'eigen_vae_config',
            'build_eigen_vae', 'LinearGaussian', 'fit_ppca', 'start_at_ppca', 'raw_sigma_for', 'EigenVAETrainer',
-           'attribute_rows', 'arithmetic_sheet', 'edits_sheet', 'face_sheets']
+           'attribute_rows', 'arithmetic_sheet', 'edits_sheet', 'walk_sheets', 'face_sheets']
 
 # %% ../nbs/04b_face_models.ipynb #3e789746
 import json
@@ -296,27 +296,39 @@ def edits_sheet(
     return image_grid(torch.stack(columns, 1).flatten(0, 1), columns=len(columns))
 
 # %% ../nbs/04b_face_models.ipynb #f79d4977
+def walk_sheets(
+    model,  # with `latent_dim` and `generate`
+    z: Tensor,  # (2, L) two codes
+    first: Tensor,  # (2, C, H, W) the pictures between which pixels are faded
+) -> dict[str, NotebookImage]:  # 'samples', 'traversals', 'interpolation'
+    "What every model can show: 64 samples, the six dimensions that change most at the first code, and both interpolations."
+    strongest = [row['dimension'] for row in rank_dimensions(model, n=64)[:6]]
+    paths = torch.cat([interpolate_latents(model, z[:1], z[1:], 11), interpolate_pixels(first[:1], first[1:], 11)])
+    return {'samples': image_grid(model.generate(64, seed=0), columns=16),
+            'traversals': image_grid(traverse(model, z[:1], strongest).flatten(0, 2), columns=7), 'interpolation': interpolation_strip(paths)}
+
+# %% ../nbs/04b_face_models.ipynb #3abc6af1
 def face_sheets(
-    model,  # with `latent_dim`, `generate`, and `codes` or gradients
+    model,  # with `latent_dim`, `generate` and `codes`
     splits: Splits,  # of faces with attributes
     classifier,  # of yes/no attributes
     n_train: int = 4000,  # training faces from whose codes the planes are learned
-    attribute: str = 'glasses',  # what arithmetic adds, and the editor's first slider
-    **options  # of `invert`, for a model without encoder
+    attribute: str = 'glasses'  # what arithmetic adds, and the editor's first slider
 ) -> dict[str, NotebookImage]:  # name -> picture
-    "Everything the chapter looks at, drawn from the first faces of the test part. Raises what `attribute_rows` and `attribute_planes` raise."
+    """Everything the chapter looks at, drawn from the first faces of the test part; of a model without codes, what `walk_sheets` gives.
+
+    Raises what `attribute_rows` and `attribute_planes` raise."""
+    if not hasattr(model, 'codes'):
+        z = torch.randn(2, model.latent_dim, generator=torch.Generator().manual_seed(0))
+        return walk_sheets(model, z, model.generate(z=z))
     faces = splits.test.floats(torch.arange(10))
-    z = encode_images(model, faces, **options)
-    again, planes = model.generate(z=z), learn_planes(model, splits, classifier, n_train, **options)
-    strongest = [row['dimension'] for row in rank_dimensions(model, n=64)[:6]]
-    walk, fade = interpolate_latents(model, z[:1], z[7:8], 11), interpolate_pixels(again[:1], again[7:8], 11)
-    sliders = {name: 2*plane.direction.normal for name, plane in planes.items() if name in (attribute, *list(planes)[:3])}
+    z = encode_images(model, faces)
+    again, planes = model.generate(z=z), learn_planes(model, splits, classifier, n_train)
+    shown = [attribute, *(name for name in planes if name != attribute)][:3]
     return {
         'reconstructions': image_grid(torch.cat([faces, again]), columns=10),
-        'samples': image_grid(model.generate(64, seed=0), columns=16),
-        'traversals': image_grid(traverse(model, z[:1], strongest).flatten(0, 2), columns=7),
-        'interpolation': interpolation_strip(torch.cat([walk, fade])),
-        'arithmetic': arithmetic_sheet(model, splits, attribute, **options),
-        'edits': edits_sheet(model, faces[:4], planes, classifier, **options),
-        'editor': LatentEditor(model, z[0], directions=sliders).sheet(scale=1),
+        **walk_sheets(model, z[[0, 7]], again[[0, 7]]),
+        'arithmetic': arithmetic_sheet(model, splits, attribute),
+        'edits': edits_sheet(model, faces[:4], planes, classifier),
+        'editor': LatentEditor(model, z[0], directions={name: 2*planes[name].direction.normal for name in shown if name in planes}).sheet(scale=1),
     }
