@@ -11,12 +11,12 @@ __all__ = ['COSTS', 'OUTSIDE', 'CLASS_METRICS', 'FURTHER', 'BETTER', 'NATS', 'ST
            'arm_fields', 'overrides_of', 'metric_names', 'check_study', 'register', 'fields_in', 'trick_arms',
            'one_thread', 'run_name', 'run_folder', 'study_data', 'run_settings', 'train_run', 'weights_sha256',
            'evaluate_samples', 'measure_likelihood', 'measure_classes', 'measure_bits', 'measure_edits',
-           'measure_checkerboard', 'score_run', 'definition', 'promise', 'training_entries', 'metrics_entries',
-           'metrics_path', 'failure_path', 'write_failure', 'read_own', 'measure_step', 'planned_steps',
-           'calibration_path', 'process_start', 'owner', 'is_stale', 'held', 'run_state', 'read_training',
-           'read_metrics', 'complete_run', 'time_left', 'in_time', 'study_runs', 'Report', 'run_words', 'run_study',
-           'work_through', 'study_records', 'one_classifier', 'study_table', 'Comparison', 'Verdict', 'study_verdict',
-           'compare', 'plot_study', 'Recheck', 'recheck', 'run_parser', 'run_action', 'lgm_run']
+           'measure_checkerboard', 'score_run', 'definition', 'promise', 'record_picture', 'training_entries',
+           'metrics_entries', 'metrics_path', 'failure_path', 'write_failure', 'read_own', 'measure_step',
+           'planned_steps', 'calibration_path', 'process_start', 'owner', 'is_stale', 'held', 'run_state',
+           'read_training', 'read_metrics', 'complete_run', 'time_left', 'in_time', 'study_runs', 'Report', 'run_words',
+           'run_study', 'work_through', 'study_records', 'one_classifier', 'study_table', 'Comparison', 'Verdict',
+           'study_verdict', 'compare', 'plot_study', 'Recheck', 'recheck', 'run_parser', 'run_action', 'lgm_run']
 
 # %% ../nbs/05b_studies.ipynb #0a5e3bd8
 import contextlib
@@ -53,7 +53,7 @@ from .experiments import BUDGETS, FLAGS, MEANINGS, MODELS, CommandError, Experim
 from .experiments import class_scores, fields_of, find, first_images, in_words, load_data, machine, make_record, make_settings
 from .experiments import open_folder, prepare, read_record, record_path, run_command, score, seal, step_price, versions, write_once
 from .face_models import DCGAN_CHANNELS, FACE_GAN, FACE_VAE, RESIDUAL_DECODER
-from .faces import COMBINATION, edit_metrics
+from .faces import COMBINATION, edit_metrics, palette
 from .layers import checkerboard_energy
 from .tricks import NAIVE_GAN, PACKAGES, RECOMMENDED_GAN, TRICKS, changed_fields, with_tricks, without_trick
 from .visualization import COLORS, image_grid, new_figure, png_base64
@@ -799,6 +799,15 @@ def promise(
     words = {name: ' '.join(getattr(study, name).split()) for name in ('question', 'hypothesis')}
     return seal({**words, 'decision': [dataclasses.asdict(rule) for rule in study.decision]})
 
+# %% ../nbs/05b_studies.ipynb #56163c5e
+def record_picture(
+    samples: torch.Tensor,  # (N, C, H, W) in [0, 1]
+    columns: int,
+):  # Pillow image
+    "The grid that a record keeps: grey images pixel for pixel, colours reduced to 128, since records stay in the history for ever."
+    grid = image_grid(samples, columns=columns)
+    return palette(grid) if samples.shape[1] == 3 else grid
+
 # %% ../nbs/05b_studies.ipynb #c4aaf8f8
 def training_entries(
     study: Study,
@@ -814,7 +823,7 @@ def training_entries(
         if getattr(model, 'conditioning_net', None) is not None:  # every class from the same codes
             grid = class_grid(model, 10 if first else 2, settings['seed'])
             samples, columns = grid.flatten(0, 1), grid.shape[1]
-    shown = ({'sample_grid': png_base64(image_grid(samples, columns=columns))} if samples.ndim == 4
+    shown = ({'sample_grid': png_base64(record_picture(samples, columns))} if samples.ndim == 4
              else {'sample_points': [[round(v, 4) for v in row] for row in samples.tolist()]})
     return {'config': settings, 'budget': settings['budget'], 'steps': trainer.step, 'epochs': trainer.epoch,
             'cpu_seconds': round(experiment.clock.seconds, 2), 'precision': str(trainer.dtype).removeprefix('torch.'),
