@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['ENTRIES', 'CONDITIONING', 'LABEL_DISCRIMINATORS', 'CONDITIONAL_GAN', 'CONDITIONAL_VAE', 'CONDITIONAL_KINDS',
            'nearest_first', 'class_number', 'named', 'class_labels', 'check_class_labels', 'classes_of', 'dense',
-           'Conditioning', 'ClassConditioning', 'AttributeConditioning', 'Concatenated', 'LatentShift', 'WithShift',
-           'CentredEncoder', 'ShiftedDecoder', 'last_features', 'count_features', 'ProjectionNet', 'AuxiliaryNet',
-           'Labelled', 'guide', 'check_conditional', 'ConditionalVAEGauss', 'ConditionalGAN', 'conditioning_config',
-           'build_conditioning', 'conditional_vae_config', 'read_config', 'build_conditional_vae',
-           'concatenated_discriminator', 'conditional_gan_config', 'build_conditional_gan', 'class_loss',
-           'AuxiliaryGANTrainer', 'generate_labelled', 'class_grid', 'draw_codes', 'Chosen', 'at_class',
+           'Conditioning', 'drop_mask', 'ClassConditioning', 'AttributeConditioning', 'Concatenated', 'LatentShift',
+           'WithShift', 'CentredEncoder', 'ShiftedDecoder', 'last_features', 'count_features', 'ProjectionNet',
+           'AuxiliaryNet', 'Labelled', 'guide', 'check_conditional', 'ConditionalVAEGauss', 'ConditionalGAN',
+           'conditioning_config', 'build_conditioning', 'conditional_vae_config', 'read_config',
+           'build_conditional_vae', 'concatenated_discriminator', 'conditional_gan_config', 'build_conditional_gan',
+           'class_loss', 'AuxiliaryGANTrainer', 'generate_labelled', 'class_grid', 'draw_codes', 'Chosen', 'at_class',
            'interpolate_classes', 'StyleAndClass', 'style_and_class', 'Leak', 'class_information', 'images_of_classes',
            'rows_per_class', 'class_metrics', 'evaluate_conditional', 'conditional_record', 'conditional_verdict',
            'from_marginal', 'long_tail', 'ConditionalKind', 'conditional_trainer']
@@ -145,6 +145,17 @@ class Conditioning(nn.Module):
         "(B, cond_dim). ValueError, naming what is accepted, for labels of another kind."
         return self.embed(self.drop(self.check(labels)))
 
+# %% ../nbs/04_conditional.ipynb #43778090
+def drop_mask(
+    n: int,  # examples
+    probability: float,  # to drop a label, from 0 to below 1
+    training: bool,  # in evaluation no label is dropped
+    device: torch.device = torch.device('cpu')  # where the answer goes
+) -> Tensor | None:
+    "(n,) bool, True where the label is dropped; None in evaluation and for probability 0: then no random number is drawn."
+    if not (training and probability): return None
+    return torch.rand(n, device=device) < probability
+
 # %% ../nbs/04_conditional.ipynb #c07cacf5
 @patch
 def dropped(self: Conditioning,
@@ -152,8 +163,7 @@ def dropped(self: Conditioning,
     device: torch.device  # where the answer goes
 ) -> Tensor | None:
     "(n,) whose label is dropped in this step; None in evaluation and without label dropout: no random number is drawn."
-    if not (self.training and self.label_dropout): return None
-    return torch.rand(n, device=device) < self.label_dropout
+    return drop_mask(n, self.label_dropout, self.training, device)
 
 @patch
 def no_label(self: Conditioning,
