@@ -101,7 +101,7 @@ FACE_GAN = {
 
 # %% ../nbs/04b_face_models.ipynb #f8923312
 class LinearPlus(nn.Module):
-    "x -> linear map of x, as (B, *out_shape), plus what a network makes of x. The linear part reaches the first `outputs` channels only."
+    "x -> linear map of x, as (B, *out_shape), plus what a network makes of x. The linear part is added to the first `out_shape[0]` channels only."
 
     def __init__(self,
         net: nn.Module,  # (B, ...) -> (B, channels, ...)
