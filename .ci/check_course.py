@@ -1,5 +1,5 @@
 """Every exercise of every chapter: untouched, its check fails; with the solution pasted in, it passes; at least two wrong solutions fail, each with a
-message that names a line of the check. `lgm_nbdev.course.prove` does it; wrong solutions of checks that are plain tests stand in `wrong_solutions.py`.
+message that names a line of the check. `lgm_nbdev.course.prove` does it; the wrong solutions stand in hidden cells beside the exercises.
 
     python .ci/check_course.py [CHAPTER ...]      the proof, of all chapters or of these
     python .ci/check_course.py --nbgrader         one chapter through nbgrader: release, submissions, autograding, gradebook
@@ -16,8 +16,6 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True  # this folder is no package
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from wrong_solutions import EXCHANGES  # noqa: E402
-
 from lgm_nbdev.course import Chapter, all_chapters, find_chapter, prove, read_chapter, report_template, write_starters  # noqa: E402
 
 
@@ -25,16 +23,15 @@ def proof(names: list[str]) -> int:
     "Proves the chapters of these names, all without names; prints one line per chapter and all problems."
     chapters = [chapter for chapter in all_chapters() if not names or chapter.name in names]
     known = {chapter.name for chapter in chapters}
-    exercises, refused, problems = 0, 0, [f'there is no chapter {name} with exercises' for name in {*names, *([] if names else EXCHANGES)} - known]
+    exercises, refused, problems = 0, 0, [f'there is no chapter {name} with exercises' for name in set(names) - known]
     for chapter in chapters:
-        start, exchanges = time.perf_counter(), EXCHANGES.get(chapter.name, {})
+        start = time.perf_counter()
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            proofs = prove(chapter, exchanges)
+            proofs = prove(chapter)
         wrong = sum(len(proof.refused) for proof in proofs)
         exercises, refused = exercises + len(proofs), refused + wrong
         print(f'{chapter.name}: {len(proofs)} exercises, {wrong} wrong solutions refused ({time.perf_counter() - start:.1f} s)', flush=True)
         problems += [f'{chapter.name}, {proof.name}: {problem}' for proof in proofs for problem in proof.problems]
-        problems += [f'{chapter.name}, {name}: wrong solutions of no exercise' for name in exchanges if name not in {proof.name for proof in proofs}]
     print('\n'.join(problems) or f'course: {exercises} exercises, {refused} wrong solutions refused, no fault found')
     return 1 if problems or not exercises else 0
 

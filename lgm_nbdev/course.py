@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['LEVELS', 'FORMAT', 'INTRODUCTION', 'REPORT_HEAD', 'REPORT_STUDY', 'REPORT_DISCUSSION', 'Cell', 'Names', 'names_of',
-           'Exercise', 'Chapter', 'read_chapter', 'chapters_folder', 'find_chapter', 'all_chapters', 'Piece',
-           'pieces_of', 'needed_pieces', 'Step', 'program_of', 'replace_bodies', 'hint_for', 'stub', 'with_solution',
-           'is_started', 'Yours', 'exercise_cell', 'check_cell', 'library_cell', 'folded', 'only_shown',
-           'fold_wrong_solutions', 'make_starter', 'starter_name', 'new_folder', 'write_notebooks', 'write_starters',
-           'Work', 'code_of', 'statements', 'read_work', 'work_of', 'written_for', 'Verdict', 'run_check', 'judge_work',
-           'Proof', 'refused_beside', 'visible_cells', 'given_away', 'prove', 'copy_with_solutions', 'report_template',
-           'starter_parser', 'starter_action', 'check_parser', 'check_action', 'score_table', 'lgm_starter',
-           'lgm_check', 'exercise_table']
+           'Exercise', 'Chapter', 'exchanges_of', 'read_chapter', 'chapters_folder', 'find_chapter', 'all_chapters',
+           'Piece', 'pieces_of', 'needed_pieces', 'Step', 'program_of', 'replace_bodies', 'hint_for', 'stub',
+           'with_solution', 'is_started', 'Yours', 'exercise_cell', 'check_cell', 'library_cell', 'folded',
+           'only_shown', 'fold_wrong_solutions', 'make_starter', 'starter_name', 'new_folder', 'write_notebooks',
+           'write_starters', 'Work', 'code_of', 'statements', 'read_work', 'work_of', 'written_for', 'Verdict',
+           'run_check', 'judge_work', 'Proof', 'refused_beside', 'visible_cells', 'given_away', 'prove',
+           'copy_with_solutions', 'report_template', 'starter_parser', 'starter_action', 'check_parser', 'check_action',
+           'score_table', 'lgm_starter', 'lgm_check', 'exercise_table']
 
 # %% ../nbs/05c_course.ipynb #6f823d6a
 import argparse
@@ -147,6 +147,31 @@ class Chapter:
         names = {e.name for e in self.exercises}
         return [Piece(p.cell, p.source, Names(p.names.defines - names, p.names.uses, p.names.later)) for p in pieces_of(self.cells)]
 
+    @functools.cached_property
+    def exchanges(self) -> dict[str, list[tuple[str, str]]]:
+        "Exercise -> wrong solutions as exchanges: a text of the right one, and what a wrong one has in its place."
+        found = [exchanges_of(cell) for cell in self.cells if 'wrong_solutions' in cell.words]
+        return {name: [pair for pairs in found for pair in pairs.get(name, [])] for pairs in found for name in pairs}
+
+    @functools.cached_property
+    def confidential(self) -> set[int]:
+        "The cells that no student gets to see: wrong solutions, which undone are right ones."
+        return {i for e in self.exercises for i in e.proofs} | {i for i, cell in enumerate(self.cells) if 'wrong_solutions' in cell.words}
+
+# %% ../nbs/05c_course.ipynb #e41db925
+def exchanges_of(
+    cell: Cell,  # marked `wrong_solutions`
+) -> dict[str, list[tuple[str, str]]]:  # exercise -> (text of the solution, what a wrong one has instead)
+    "The exchanges written in a cell. Raises `ValueError` for a cell that holds anything but one literal dictionary of them."
+    try:
+        statement, = ast.parse(cell.text).body
+        found = {name: [(old, new) for old, new in pairs] for name, pairs in ast.literal_eval(statement.value).items()}
+    except (ValueError, TypeError, AttributeError, SyntaxError):
+        raise ValueError(f'A cell marked wrong_solutions holds one line of the form WRONG_SOLUTIONS = {{name: [(text, other text), ...]}}, not {cell.text[:80]!r}.') from None
+    if all(isinstance(text, str) for pairs in found.values() for pair in pairs for text in pair):
+        return found
+    raise ValueError(f'Wrong solutions are pairs of texts, not {cell.text[:80]!r}.')
+
 # %% ../nbs/05c_course.ipynb #52cb1a86
 def _definitions(source: str) -> dict[str, ast.AST]:
     "The functions and classes at the top of a piece of code."
@@ -271,7 +296,7 @@ def pieces_of(
     cells: tuple[Cell, ...],
 ) -> list[Piece]:
     "The pieces of a chapter that a check may need: no library code, no exercises, nothing long; imports one by one."
-    skip = {'export', 'exports', 'exercise', 'slow', 'cuda', 'default_exp'}
+    skip = {'export', 'exports', 'exercise', 'slow', 'cuda', 'default_exp', 'wrong_solutions'}
     pieces = []
     for i, cell in enumerate(cells):
         if cell.kind != 'code' or skip & cell.words or not cell.text.strip():
@@ -532,12 +557,11 @@ def only_shown(
     "The code cells of a chapter that a starter shows and does not run."
     shown, lost = set(), set()
     exported = {n for c in chapter.cells if {'export', 'exports'} & c.words for n in _kept_names(c.text)}
-    left_out = {i for e in chapter.exercises for i in e.proofs}
     for i, cell in enumerate(chapter.cells):
         if cell.kind != 'code' or {'export', 'exports', 'exercise', 'check', 'default_exp'} & cell.words:
             continue
         names, bound = names_of(cell.text), _bound_by_imports(cell.text)
-        if i in left_out:
+        if i in chapter.confidential:
             lost |= names.defines - bound - exported
             continue
         alone = {'slow', 'cuda'} & cell.words or re.search(r'\.\./(results|\.ci)\b|\bglobals\(\)', cell.text) or (names.defines - bound) & exported
@@ -624,14 +648,14 @@ def _graded(chapter: Chapter, place: int) -> dict:
 
 def _starter_cells(chapter: Chapter, nbgrader: bool) -> Iterator[dict]:
     "The cells of a starter, chapter cell by chapter cell."
-    shown, proofs = only_shown(chapter), {i for e in chapter.exercises for i in e.proofs}
+    shown = only_shown(chapter)
     written, checked = {e.cell for e in chapter.exercises}, {i for e in chapter.exercises for i in e.checks}
     needed = {step.cell for e in chapter.exercises for step in program_of(chapter, e)}
     marks = (lambda i: _graded(chapter, i)) if nbgrader else (lambda i: {})
     for i, cell in enumerate(chapter.cells):
         if cell.kind == 'markdown':
             yield _new_cell('markdown', fold_wrong_solutions(cell.source))
-        elif i in proofs or 'default_exp' in cell.words or not cell.text.strip():
+        elif i in chapter.confidential or 'default_exp' in cell.words or not cell.text.strip():
             continue
         elif i in written:
             yield _new_cell('code', exercise_cell(chapter, i, with_solution if nbgrader else stub), f'write {i}', **marks(i))
@@ -1002,10 +1026,11 @@ def given_away(
 # %% ../nbs/05c_course.ipynb #fdd9c429
 def prove(
     chapter: Chapter,
-    exchanges: dict[str, list[tuple[str, str]]] | None = None,  # exercise -> (text of the solution, what a wrong one has instead)
     wrongs: int = 2,  # how many wrong solutions each check has to refuse
 ) -> list[Proof]:
-    "Prove every exercise of a chapter: untouched fails, solved passes, wrong ones are refused."
+    "Prove every exercise of a chapter: untouched fails, solved passes, wrong ones are refused. Raises `ValueError` for wrong solutions of no exercise."
+    if nobodys := set(chapter.exchanges) - {e.name for e in chapter.exercises}:
+        raise ValueError(f'{chapter.name} has wrong solutions of {", ".join(sorted(nobodys))}, which no check of it judges.')
     starter = make_starter(chapter)
     solved = copy_with_solutions(starter, chapter)
     works, proofs = {'not started': work_of(starter), 'passed': work_of(solved)}, []
@@ -1021,7 +1046,7 @@ def prove(
             proof.problems.append(f'the check in the starter refuses the solution: {said}')
         if given_away(starter, chapter, exercise):
             proof.problems.append('the starter holds the solution, in some other cell')
-        proof.refused += refused_beside(chapter, exercise) + _refused_exchanges(chapter, exercise, (exchanges or {}).get(exercise.name, []), proof)
+        proof.refused += refused_beside(chapter, exercise) + _refused_exchanges(chapter, exercise, proof)
         if len(proof.refused) < wrongs:
             proof.problems.append(f'{len(proof.refused)} wrong solutions beside it, wanted are at least {wrongs}')
         proof.problems += [f'a message does not say where: {said}' for said in proof.refused if 'line of the check' not in said]
@@ -1038,10 +1063,10 @@ def copy_with_solutions(
     return starter | {'cells': [c | {'source': solutions[c['id']]} if c['id'] in written else c for c in starter['cells']]}
 
 
-def _refused_exchanges(chapter: Chapter, exercise: Exercise, pairs: list[tuple[str, str]], proof: Proof) -> list[str]:
+def _refused_exchanges(chapter: Chapter, exercise: Exercise, proof: Proof) -> list[str]:
     "What the check says of the solution with text exchanged; a wrong solution that passes, or is none, is a problem."
     said, program = [], [asdict(step) for step in program_of(chapter, exercise)]
-    for old, new in pairs:
+    for old, new in chapter.exchanges.get(exercise.name, []):
         source = chapter.cells[exercise.cell].text
         if source.count(old) < 1:
             proof.problems.append(f'the solution has no {old!r} that could be exchanged')
