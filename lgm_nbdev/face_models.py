@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['DCGAN_CHANNELS', 'RESIDUAL_DECODER', 'RESIDUAL_ENCODER', 'FACE_VAE', 'FACE_GAN', 'dcgan_encoder', 'DCGANVAE',
            'dcgan_vae_config', 'build_dcgan_vae', 'LinearPlus', 'silence', 'EigenVAE', 'eigen_vae_config',
-           'build_eigen_vae', 'LinearGaussian', 'fit_ppca', 'start_at_ppca', 'raw_sigma_for', 'EigenVAETrainer',
-           'attribute_rows', 'arithmetic_sheet', 'edits_sheet', 'walk_sheets', 'face_sheets']
+           'build_eigen_vae', 'LinearGaussian', 'ppca_sigma', 'fit_ppca', 'ppca_log_prob', 'ppca_posterior',
+           'raw_sigma_for', 'start_at_ppca', 'EigenVAETrainer', 'input_counts', 'attribute_rows', 'arithmetic_sheet',
+           'edits_sheet', 'both_interpolations', 'walk_sheets', 'face_sheets']
 
 # %% ../nbs/04b_face_models.ipynb #3e789746
 import json
@@ -29,10 +30,10 @@ from .training import TrainerConfig, seeded, stream_seed
 from .vae import VAEGauss, VAETrainer, build_vae, vae_config
 from .visualization import NotebookImage, image_grid, interpolation_strip
 
-# %% ../nbs/04b_face_models.ipynb #dd9793ae
+# %% ../nbs/04b_face_models.ipynb #1e2fa046
 DCGAN_CHANNELS = (16, 32, 64, 96)  # after each halving, the image's end first
 
-
+# %% ../nbs/04b_face_models.ipynb #dd9793ae
 def dcgan_encoder(
     shape,  # (C, H, W) of the images
     out_features: int,  # length of the output
@@ -117,7 +118,7 @@ class LinearPlus(nn.Module):
         linear, y = self.linear(x.flatten(1)).unflatten(1, self.out_shape), self.net(x)
         return torch.cat([y[:, :len(linear[0])] + linear, y[:, len(linear[0]):]], 1)
 
-
+# %% ../nbs/04b_face_models.ipynb #2ef87a97
 def silence(
     net: nn.Module  # changed in place
 ) -> nn.Module:
@@ -167,7 +168,16 @@ class LinearGaussian(NamedTuple):
     second: Tensor  # (L,) diagonal of W'W + sigma^2: variance of the data along V
     sigma: float  # of the noise
 
+# %% ../nbs/04b_face_models.ipynb #55955fa3
+def ppca_sigma(
+    total: Tensor,  # () variance of the data, summed over its D dimensions
+    kept: Tensor,  # (L,) the eigenvalues that have a code
+    dim: int  # D
+) -> float:
+    "Standard deviation of the noise: the mean variance in the directions without a code (Tipping & Bishop 1999, eq. 8); 0 where there are none."
+    return ((total - kept.sum())/max(1, dim - len(kept))).clamp_min(0).sqrt().item()
 
+# %% ../nbs/04b_face_models.ipynb #d2cace7a
 def fit_ppca(
     x: Tensor,  # (N, D) data
     latent_dim: int,  # L < N
@@ -176,32 +186,30 @@ def fit_ppca(
 ) -> LinearGaussian:
     "The most likely linear-Gaussian model (Tipping & Bishop 1999, eqs. 7, 8). ValueError as `principal_components`."
     mean, std, V = principal_components(x, latent_dim, seed)
-    if sigma is None:
-        left = x.var(0).sum() - std.square().sum()
-        sigma = (left/max(1, x.shape[1] - latent_dim)).clamp_min(0).sqrt().item()
+    if sigma is None: sigma = ppca_sigma(x.var(0).sum(), std.square(), x.shape[1])
     second = std.square().clamp_min(sigma**2)
     return LinearGaussian(mean, V*(second - sigma**2).sqrt(), V, second, sigma)
 
-# %% ../nbs/04b_face_models.ipynb #d634334e
-@torch.no_grad()
-def start_at_ppca(
-    model: EigenVAE,  # changed in place
-    x: Tensor,  # (N, C, H, W) training images in the model's range, with whatever noise it is trained with
-    seed: int = 0  # of the decomposition
-) -> EigenVAE:
-    "The model, now equal to probabilistic PCA of x, its learned sigma included. ValueError as `fit_ppca`."
-    likelihood, encoder, decoder = model.likelihood, model.encoder, model.decoder
-    stated = likelihood.sigma if isinstance(likelihood, GaussianFixedSigma) else None
-    fit = fit_ppca(x.flatten(1), model.latent_dim, stated, seed)
-    decoder.linear.weight.copy_(fit.W)
-    decoder.linear.bias.copy_(fit.mean)
-    encoder.linear.weight.copy_((fit.W/fit.second).T)
-    encoder.linear.bias.copy_(-fit.mean @ (fit.W/fit.second))
-    for net in (encoder.net, decoder.net): silence(net)
-    last = [m for m in encoder.net.modules() if isinstance(m, nn.Linear)][-1]
-    last.bias[model.latent_dim:] = (fit.sigma**2/fit.second).log()  # log of the posterior's variance
-    if stated is None: likelihood.raw_sigma.fill_(raw_sigma_for(likelihood, fit.sigma))
-    return model
+# %% ../nbs/04b_face_models.ipynb #0c94fe68
+def ppca_log_prob(
+    fit: LinearGaussian,  # with sigma > 0
+    x: Tensor  # (N, D)
+) -> Tensor:
+    "(N,) exact log p(x) in nats, of N(b, WW' + sigma^2), without a matrix of D x D (Tipping & Bishop 1999, eqs. 2-4)."
+    D, L = fit.V.shape
+    off = x - fit.mean
+    along = (off @ fit.V).square()
+    across = off.square().sum(1) - along.sum(1)
+    log_det = fit.second.log().sum() + 2*(D - L)*math.log(fit.sigma)
+    return -0.5*(D*math.log(2*math.pi) + log_det + (along/fit.second).sum(1) + across/fit.sigma**2)
+
+# %% ../nbs/04b_face_models.ipynb #b8be505e
+def ppca_posterior(
+    fit: LinearGaussian
+) -> tuple[Tensor, Tensor, Tensor]:
+    "(weight (L, D), bias (L,), log-variance (L,)) of the posterior N(weight x + bias, exp(log-variance)) of the codes (Tipping & Bishop 1999, sec. 3.2)."
+    weight = fit.W/fit.second
+    return weight.T, -fit.mean @ weight, (fit.sigma**2/fit.second).log()
 
 # %% ../nbs/04b_face_models.ipynb #f590539b
 def raw_sigma_for(
@@ -211,6 +219,27 @@ def raw_sigma_for(
     "The raw number that the likelihood turns into sigma."
     scale, (_, inverse) = likelihood.to_sigma, SIGMA_SCALES[likelihood.options['scale']]
     return inverse(max(sigma - scale.minimum, 1e-6)) - scale.shift
+
+# %% ../nbs/04b_face_models.ipynb #d634334e
+def start_at_ppca(
+    model: EigenVAE,  # changed in place
+    x: Tensor,  # (N, C, H, W) training images in the model's range, with whatever noise it is trained with
+    seed: int = 0  # of the decomposition
+) -> EigenVAE:
+    "The model, now equal to probabilistic PCA of x, its learned sigma included. ValueError as `fit_ppca`."
+    likelihood, encoder, decoder = model.likelihood, model.encoder, model.decoder
+    stated = likelihood.sigma if isinstance(likelihood, GaussianFixedSigma) else None
+    fit = fit_ppca(x.flatten(1), model.latent_dim, stated, seed)
+    weight, bias, log_var = ppca_posterior(fit)
+    for net in (encoder.net, decoder.net): silence(net)
+    last = [m for m in encoder.net.modules() if isinstance(m, nn.Linear)][-1]
+    with torch.no_grad():
+        for linear, (w, b) in ((decoder.linear, (fit.W, fit.mean)), (encoder.linear, (weight, bias))):
+            linear.weight.copy_(w)
+            linear.bias.copy_(b)
+        last.bias[model.latent_dim:] = log_var
+        if stated is None: likelihood.raw_sigma.fill_(raw_sigma_for(likelihood, fit.sigma))
+    return model
 
 # %% ../nbs/04b_face_models.ipynb #e74a2749
 class EigenVAETrainer(VAETrainer):
@@ -248,6 +277,15 @@ def start(self: EigenVAETrainer) -> None:
     start_at_ppca(self.model, torch.cat(images)[:self.start_images], self.config.seed)
     if self.ema is not None:
         for name, t in self.model.state_dict().items(): self.ema.averages[name].copy_(t)
+
+# %% ../nbs/04b_face_models.ipynb #5166e6e6
+def input_counts(
+    layer: nn.Module,  # (B, 1, H, W) -> (B, C, H', W'), linear but for a bias
+    size: int = 6  # H and W of the input
+) -> Tensor:
+    "(H', W') how many pixels of the input each pixel of the output depends on, in any of its channels."
+    impulses = torch.eye(size**2).view(-1, 1, size, size)
+    return (layer(impulses) != layer(torch.zeros_like(impulses))).any(1).sum(0)
 
 # %% ../nbs/04b_face_models.ipynb #c5667284
 def attribute_rows(
@@ -295,6 +333,16 @@ def edits_sheet(
     columns = [images, again, *turned]
     return image_grid(torch.stack(columns, 1).flatten(0, 1), columns=len(columns))
 
+# %% ../nbs/04b_face_models.ipynb #85d4645b
+def both_interpolations(
+    model,  # with `latent_dim` and `generate`
+    z: Tensor,  # (2, L) the codes of both ends
+    ends: Tensor,  # (2, C, H, W) the pictures of both ends, in [0, 1]
+    steps: int = 11  # points, both ends included: alpha = 0, 0.1, ..., 1
+) -> Tensor:
+    "(2, steps, C, H, W) images: G of the mixtures of the codes, then mixtures of the pictures; both from the first end to the second."
+    return torch.cat([interpolate_latents(model, z[:1], z[1:], steps), interpolate_pixels(ends[:1], ends[1:], steps)])
+
 # %% ../nbs/04b_face_models.ipynb #f79d4977
 def walk_sheets(
     model,  # with `latent_dim` and `generate`
@@ -303,9 +351,8 @@ def walk_sheets(
 ) -> dict[str, NotebookImage]:  # 'samples', 'traversals', 'interpolation'
     "What every model can show: 64 samples, the six dimensions that change most at the first code, and both interpolations."
     strongest = [row['dimension'] for row in rank_dimensions(model, n=64)[:6]]
-    paths = torch.cat([interpolate_latents(model, z[:1], z[1:], 11), interpolate_pixels(first[:1], first[1:], 11)])
     return {'samples': image_grid(model.generate(64, seed=0), columns=16),
-            'traversals': image_grid(traverse(model, z[:1], strongest).flatten(0, 2), columns=7), 'interpolation': interpolation_strip(paths)}
+            'traversals': image_grid(traverse(model, z[:1], strongest).flatten(0, 2), columns=7), 'interpolation': interpolation_strip(both_interpolations(model, z, first))}
 
 # %% ../nbs/04b_face_models.ipynb #3abc6af1
 def face_sheets(
