@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['NOISES', 'OUTPUTS', 'ARCHITECTURES', 'COLLAPSE', 'UPDATES', 'standard_normal', 'uniform_noise', 'mixed_noise',
-           'Output', 'output_for', 'as_float', 'Generator', 'minibatch_std', 'SDLayer', 'Discriminator', 'BlockChain',
-           'logit_head', 'hidden_layers', 'mlp_generator', 'mlp_discriminator', 'DCGANGenerator', 'dcgan_discriminator',
-           'dcgan_weights', 'resnet_discriminator', 'Architecture', 'GAN', 'gan_config', 'build_gan',
-           'propagate_losses', 'feature_matching_loss', 'GANTrainer', 'two_rates', 'split_parameters',
-           'check_gan_settings', 'cond_for', 'Verdict', 'gradient_ratio', 'mixes_examples', 'ratio_exists',
-           'choose_update', 'spread', 'AlternatingGANTrainer', 'update_cost', 'ModeCount', 'count_modes']
+           'Output', 'output_for', 'as_float', 'Generator', 'minibatch_std', 'SDLayer', 'Discriminator',
+           'autocast_unless', 'BlockChain', 'logit_head', 'hidden_layers', 'mlp_generator', 'mlp_discriminator',
+           'DCGANGenerator', 'dcgan_discriminator', 'dcgan_weights', 'resnet_discriminator', 'Architecture', 'GAN',
+           'gan_config', 'build_gan', 'propagate_losses', 'feature_matching_loss', 'GANTrainer', 'split_parameters',
+           'two_rates', 'check_gan_settings', 'cond_for', 'instance_noise', 'Verdict', 'judge_together',
+           'gradient_ratio', 'mixes_examples', 'ratio_exists', 'choose_update', 'spread', 'AlternatingGANTrainer',
+           'update_cost', 'ModeCount', 'count_modes']
 
 # %% ../nbs/02_gan.ipynb #f83e1bdc
 import copy
@@ -157,6 +158,14 @@ class Discriminator(nn.Module):
                              'example, (B, 1). Build it with out_features=1.')
         return as_float(logits).reshape(len(x)), features
 
+# %% ../nbs/02_gan.ipynb #8a2c7782
+def autocast_unless(
+    full_precision: bool,  # True: no autocast inside
+    device_type: str  # 'cpu' or 'cuda'
+) -> torch.autocast:
+    "A context in which autocast is switched off, or as it is outside."
+    return torch.autocast(device_type, enabled=torch.is_autocast_enabled(device_type) and not full_precision)
+
 # %% ../nbs/02_gan.ipynb #461c602a
 class BlockChain(nn.Module):
     "Blocks one after the other, then a head; `return_all` gives the output of every block, too. Unconditional."
@@ -164,16 +173,16 @@ class BlockChain(nn.Module):
     def __init__(self,
         blocks: list[nn.Module],  # the first takes the input
         head: nn.Module,  # the last block's output -> output
-        full_precision: bool = False  # compute in float32 also under autocast, for points whose third digit matters
+        full_precision: bool = False  # compute in float32 also under autocast (inside `autocast_unless`), for points whose third digit matters
     ):
         super().__init__()
         self.blocks, self.head, self.full_precision = nn.ModuleList(blocks), head, full_precision
 
     def forward(self, x, cond=None, return_all=False):
-        "The head's output, or (that, [one tensor per block]). ValueError for a condition."
+        "The head's output, or (that, [what each block gave, in order]), all with gradients. ValueError (`check_cond`) for a condition."
         check_cond(cond, None, len(x))
-        features, device = [], x.device.type
-        with torch.autocast(device, enabled=torch.is_autocast_enabled(device) and not self.full_precision):
+        features = []
+        with autocast_unless(self.full_precision, x.device.type):
             for block in self.blocks:
                 x = block(x)
                 features.append(x)
@@ -444,6 +453,14 @@ class GANTrainer(TrainerBase):
         self.signs = {'warned': False, 'alike': 0, 'solved': 0}  # of collapse: see `look_for_collapse`
 
 # %% ../nbs/02_gan.ipynb #1e1979f6
+def split_parameters(
+    model: GAN
+) -> tuple[list, list]:
+    "(the generator's parameters, all others), two lists: the others are the discriminator's, and those of a conditioning net, which learns with it."
+    own = {id(p) for p in model.generator.parameters()}
+    return list(model.generator.parameters()), [p for p in model.parameters() if id(p) not in own]
+
+# %% ../nbs/02_gan.ipynb #f2f73342
 def two_rates(
     model: GAN,
     config: TrainerConfig,  # names optimizer, learning rate and the rest
@@ -452,13 +469,6 @@ def two_rates(
     "One optimizer with two groups of parameters: the generator's, and all others."
     generator, others = split_parameters(model)
     return make_optimizer([{'params': generator}, {'params': others, 'lr': lr_discriminator or config.lr}], config)
-
-def split_parameters(
-    model: GAN
-) -> tuple[list, list]:
-    "(the generator's parameters, all others): those of the discriminator, and of a conditioning net, which learns with it."
-    own = {id(p) for p in model.generator.parameters()}
-    return list(model.generator.parameters()), [p for p in model.parameters() if id(p) not in own]
 
 # %% ../nbs/02_gan.ipynb #0f57ba17
 def check_gan_settings(trainer, model, config):
@@ -527,6 +537,14 @@ def cond_of(self: GANTrainer, batch) -> Tensor | None:
     "The condition of every example of a batch, from its labels; None for an unconditional model."
     return None if self.model.conditioning_net is None else self.model.conditioning_net(batch.y)
 
+# %% ../nbs/02_gan.ipynb #6fe2de70
+def instance_noise(
+    x: Tensor,  # any shape; left as it is
+    sigma: float  # standard deviation, in units of x
+) -> Tensor:
+    "x plus a draw of N(0, sigma^2) for each of its elements, with gradients to x; for sigma = 0 x itself, and no random numbers are used up."
+    return x + sigma*torch.randn_like(x) if sigma else x
+
 # %% ../nbs/02_gan.ipynb #fbbc8a82
 @patch
 def current_noise(self: GANTrainer) -> float:
@@ -536,8 +554,7 @@ def current_noise(self: GANTrainer) -> float:
 @patch
 def with_noise(self: GANTrainer, x: Tensor) -> Tensor:
     "x with the present amount of noise added."
-    sigma = self.current_noise()
-    return x + sigma*torch.randn_like(x) if sigma else x
+    return instance_noise(x, self.current_noise())
 
 @patch
 def make_fakes(self: GANTrainer, n: int, cond: Tensor | None = None) -> Tensor:
@@ -552,16 +569,26 @@ class Verdict(NamedTuple):
     real_features: list  # one (B, ...) per block
     fake_features: list
 
+# %% ../nbs/02_gan.ipynb #cb9ef6f0
+def judge_together(
+    discriminator,  # (x (N, ...), cond, groups=1) -> (logits (N,), [features (N, ...) of each block]), a `Discriminator`
+    real: Tensor,  # (B, ...) data
+    fake: Tensor,  # (B, ...) as many generated examples
+    cond: Tensor | None = None  # (B, cond_dim), the same for data and fakes; None: unconditional
+) -> Verdict:
+    "The verdict from one call on [real, fake], in this order and as two groups; logits and features cut in the middle."
+    both = None if cond is None else torch.cat([cond, cond])
+    logits, features = discriminator(torch.cat([real, fake]), both, groups=2)
+    halves = [f.chunk(2) for f in features]
+    return Verdict(*logits.chunk(2), [half[0] for half in halves], [half[1] for half in halves])
+
+# %% ../nbs/02_gan.ipynb #6e23f0a8
 @patch
 def judge(self: GANTrainer, real: Tensor, fake: Tensor, cond: Tensor | None = None) -> Verdict:
     "The discriminator's verdict on as many fakes as data: in one call if `one_call`, else in two."
-    if not self.one_call:
-        (real_logits, real_features), (fake_logits, fake_features) = (self.model.discriminator(x, cond) for x in (real, fake))
-        return Verdict(real_logits, fake_logits, real_features, fake_features)
-    both = None if cond is None else torch.cat([cond, cond])
-    logits, features = self.model.discriminator(torch.cat([real, fake]), both, groups=2)
-    halves = [f.chunk(2) for f in features]
-    return Verdict(*logits.chunk(2), [half[0] for half in halves], [half[1] for half in halves])
+    if self.one_call: return judge_together(self.model.discriminator, real, fake, cond)
+    (real_logits, real_features), (fake_logits, fake_features) = (self.model.discriminator(x, cond) for x in (real, fake))
+    return Verdict(real_logits, fake_logits, real_features, fake_features)
 
 # %% ../nbs/02_gan.ipynb #174a5965
 @patch
@@ -602,7 +629,9 @@ def gradient_ratio(
     g_loss: Tensor,  # the generator's loss, a function of the fake logits alone
     fake_logits: Tensor  # (B,)
 ) -> Tensor | None:
-    "(B,) dL_G/dlogit divided by dL_D/dlogit of each fake example; None where a zero or an extreme value would spoil it."
+    """(B,) dL_G/dlogit divided by dL_D/dlogit of each fake example, at its own logit; both graphs are kept for later.
+
+    None for the whole batch if a single example has |dL_D/dlogit| up to 1e-20, or a ratio from 1e12 on."""
     d, = torch.autograd.grad(d_loss, fake_logits, retain_graph=True)
     g, = torch.autograd.grad(g_loss, fake_logits, retain_graph=True)
     safe = (d.abs() > 1e-20).all() & (g.abs() < 1e12*d.abs()).all()
@@ -610,7 +639,7 @@ def gradient_ratio(
 
 # %% ../nbs/02_gan.ipynb #db8508ca
 def mixes_examples(
-    model: GAN  # left as it is; a copy is tried in training mode
+    model: GAN  # left as it is, statistics and modes and all; a copy is tried in training mode
 ) -> bool:
     "Whether the discriminator's logit of one example depends on other examples of the batch, as with BatchNorm or an `SDLayer`."
     discriminator, cond = copy.deepcopy(model.discriminator).train(), cond_for(model, 3)
@@ -620,6 +649,7 @@ def mixes_examples(
         gradient, = torch.autograd.grad(discriminator(x, cond)[0][0], x)
     return bool(gradient[1:].abs().max() > 0)
 
+# %% ../nbs/02_gan.ipynb #148b67f8
 def ratio_exists(
     objective  # an `Objective`
 ) -> bool:
@@ -831,11 +861,12 @@ class ModeCount(NamedTuple):
     share: float  # of samples that are good, in [0, 1]
     counts: Tensor  # (K,) good samples of each mode
 
+# %% ../nbs/02_gan.ipynb #1260316e
 def count_modes(
     x: Tensor,  # (N, D) samples
     means: Tensor,  # (K, D) of the modes
     sigma: float,  # their standard deviation
-    within: float = 3.,  # standard deviations up to which a sample counts as good
+    within: float = 3.,  # standard deviations from the nearest mode up to which a sample counts as good
     least: int = 20  # good samples that make a mode covered
 ) -> ModeCount:
     "Modes covered and share of good samples (as in Srivastava 2017, sec. 4.1, where one good sample is enough)."
