@@ -16,7 +16,7 @@ import pages
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS, PROC = ROOT / 'nbs', ROOT / '_proc'
-WORDS = {'export', 'exporti', 'exports', 'hide', 'default_exp', 'slow', 'cuda', 'hide_input', 'hide_output', 'exercise', 'check'}
+WORDS = {'export', 'exporti', 'exports', 'hide', 'default_exp', 'slow', 'cuda', 'hide_input', 'hide_output', 'exercise', 'check', 'wrong_solutions'}
 PICTURES = ('image/png', 'image/jpeg', 'image/gif', 'image/svg+xml')
 KINDS = ('fig', 'tbl', 'eq', 'sec', 'lst')
 DIRECTIVE = re.compile(r'^#\|\s*(?P<name>[\w-]+)(?P<colon>:?)\s*(?P<value>.*)$')
