@@ -607,7 +607,10 @@ class ConvBlockPrenorm(nn.Module):
         cond: torch.Tensor | None = None,  # (B, cond_dim) float, for a conditional block
         size: tuple[int, int] | None = None,  # (height, width) wanted, going up; None: stride times x's
     ) -> torch.Tensor:  # (B, out_channels, H', W')
-        "Return the block's output."
+        """Return the way around plus the branch: all steps, then `excite`; cropped to `size` by `crop_to`.
+
+        Raises `ValueError` for a wrong condition (`check_cond`).
+        """
         check_cond(cond, self.cond_dim, len(x))
         y = x
         for step in self.steps:

@@ -15,12 +15,13 @@ from torch import Tensor
 # %% auto #0
 __all__ = ['ATTRIBUTES', 'NUISANCES', 'FACE_COLUMNS', 'BEARD_AND_GLASSES', 'YES_NO', 'PALETTES', 'HEAD_HEIGHT', 'HEAD_DEPTH',
            'HEAD_WIDTH', 'YAW_DEGREES', 'PAINTERS', 'FACES_VERSION', 'Attribute', 'yes_no', 'one_of', 'between',
-           'categories_from_uniforms', 'glasses_given_beard', 'face_attributes', 'check_attributes', 'edit_attributes',
-           'yes_no_answers', 'pixel_coverage', 'ellipse', 'rounded_box', 'segment', 'soft_union', 'bump', 'wave',
-           'over', 'palette_colour', 'colour', 'project', 'Face', 'head_shape', 'paint_background', 'paint_shoulders',
-           'paint_back_hair', 'paint_neck', 'paint_ears', 'paint_head', 'paint_nose', 'paint_beard', 'paint_mouth',
-           'paint_open_mouth', 'eye_distance', 'paint_eyes', 'paint_iris', 'paint_brows', 'paint_glasses', 'hair_line',
-           'hair_shape', 'paint_hair', 'draw_faces', 'face_bytes']
+           'categories_from_uniforms', 'conditional_rows', 'glasses_given_beard', 'check_uniforms', 'face_attributes',
+           'check_attributes', 'edit_attributes', 'yes_no_answers', 'pixel_coverage', 'ellipse', 'rounded_box',
+           'segment', 'soft_union', 'bump', 'wave', 'over', 'along_path', 'palette_colour', 'colour', 'project', 'Face',
+           'head_shape', 'paint_background', 'paint_shoulders', 'paint_back_hair', 'paint_neck', 'paint_ears',
+           'paint_head', 'paint_nose', 'paint_beard', 'paint_mouth', 'paint_open_mouth', 'eye_distance', 'paint_eyes',
+           'paint_iris', 'paint_brows', 'paint_glasses', 'hair_line', 'hair_shape', 'paint_hair', 'draw_faces',
+           'face_bytes']
 
 # %% ../nbs/00e_toyfaces.ipynb #952bd085
 @dataclass(frozen=True)
@@ -87,6 +88,13 @@ def categories_from_uniforms(
     return exceeded.sum(-1)
 
 # %% ../nbs/00e_toyfaces.ipynb #05835004
+def conditional_rows(
+    joint: Tensor,  # (K, L) joint probabilities of two categorical attributes; no row is all zero
+) -> Tensor:  # (K, L), rows that sum to 1
+    "The distribution of the second attribute given each value of the first: row k is P(second | first = k)."
+    return joint / joint.sum(1, keepdim=True)
+
+# %% ../nbs/00e_toyfaces.ipynb #c8b06a2f
 BEARD_AND_GLASSES = ((.5, .1), (.1, .3))  # joint probabilities: [beard][glasses]
 
 
@@ -94,21 +102,27 @@ def glasses_given_beard(
     beard: Tensor,  # (N,) 0 or 1
 ) -> Tensor:  # (N, 2) float64: probability of no glasses, and of glasses
     "The conditional distribution of glasses for each face, from `BEARD_AND_GLASSES`."
-    joint = torch.tensor(BEARD_AND_GLASSES, dtype=torch.float64)
-    return (joint / joint.sum(1, keepdim=True))[beard.long()]
+    return conditional_rows(torch.tensor(BEARD_AND_GLASSES, dtype=torch.float64))[beard.long()]
+
+# %% ../nbs/00e_toyfaces.ipynb #57b97114
+def check_uniforms(
+    u: Tensor,  # what a caller gave
+) -> Tensor:  # (N, 22) float64
+    "The uniform numbers in double precision. Raises `ValueError` unless they are (N, 22) in [0, 1)."
+    if u.ndim != 2 or u.shape[1] != len(FACE_COLUMNS):
+        raise ValueError(f'A face takes {len(FACE_COLUMNS)} uniform numbers, one per column: give a tensor (N, {len(FACE_COLUMNS)}), not {tuple(u.shape)}.')
+    if not ((u >= 0) & (u < 1)).all():
+        raise ValueError(f'Uniform numbers lie in [0, 1); these run from {u.min().item():.4g} to {u.max().item():.4g}.')
+    return u.double()
 
 # %% ../nbs/00e_toyfaces.ipynb #5d7eda26
 def face_attributes(
     u: Tensor,  # (N, 22) uniform numbers in [0, 1), e.g. of `hashed_uniforms`
     correlated: bool = True,  # False: beard and glasses are independent, with the same marginals
 ) -> Tensor:  # (N, 22) float32, columns FACE_COLUMNS
-    "Attributes of N faces, each column by its inverse distribution. Raises `ValueError` unless `u` is (N, 22) in [0, 1)."
-    if u.ndim != 2 or u.shape[1] != len(FACE_COLUMNS):
-        raise ValueError(f'A face takes {len(FACE_COLUMNS)} uniform numbers, one per column: give a tensor (N, {len(FACE_COLUMNS)}), not {tuple(u.shape)}.')
-    if not ((u >= 0) & (u < 1)).all():
-        raise ValueError(f'Uniform numbers lie in [0, 1); these run from {u.min().item():.4g} to {u.max().item():.4g}.')
+    "Attributes of N faces, each column by its inverse distribution. Raises `ValueError` unless `u` is (N, 22) in [0, 1): see `check_uniforms`."
     columns = {}
-    for (name, a), column in zip(FACE_COLUMNS.items(), u.double().T):
+    for (name, a), column in zip(FACE_COLUMNS.items(), check_uniforms(u).T):
         probabilities = torch.tensor(a.probabilities, dtype=torch.float64)
         columns[name] = categories_from_uniforms(column, probabilities) if a.probabilities else a.low + (a.high - a.low) * column
     if correlated:
@@ -198,20 +212,30 @@ def rounded_box(x: Tensor, y: Tensor, hx: Tensor | float, hy: Tensor | float, r:
     qx, qy = x.abs() - (hx - r), y.abs() - (hy - r)
     return (qx.clamp(min=0).square() + qy.clamp(min=0).square()).sqrt() + torch.maximum(qx, qy).clamp(max=0) - r
 
-
-def segment(x: Tensor, y: Tensor, start: tuple, end: tuple, r: float) -> Tensor:
+# %% ../nbs/00e_toyfaces.ipynb #b127c4df
+def segment(
+    x: Tensor,  # of the pixels
+    y: Tensor,
+    start: tuple,  # (x, y) of one end, numbers or tensors that broadcast with the pixels
+    end: tuple,  # (x, y) of the other end
+    r: float,  # half the thickness
+) -> Tensor:  # negative inside
     "Signed distance from the segment between two points, r thick to each side, with round ends."
     dx, dy = end[0] - start[0], end[1] - start[1]
     t = (((x - start[0]) * dx + (y - start[1]) * dy) / (dx * dx + dy * dy)).clamp(0, 1)
     return ((x - start[0] - t * dx).square() + (y - start[1] - t * dy).square()).sqrt() - r
 
 # %% ../nbs/00e_toyfaces.ipynb #91088306
-def soft_union(a: Tensor, b: Tensor, k: float) -> Tensor:
+def soft_union(
+    a: Tensor,  # signed distance from one shape
+    b: Tensor,  # from the other
+    k: float,  # within which distance the corner is filled, above 0
+) -> Tensor:  # at most the smaller of the two, by up to k / 4
     "Signed distance from the union of two shapes, the corner between them filled within a distance of about k."
     h = (0.5 + 0.5 * (b - a) / k).clamp(0, 1)
     return b + (a - b) * h - k * h * (1 - h)
 
-
+# %% ../nbs/00e_toyfaces.ipynb #ec1bc510
 def bump(x: Tensor, y: Tensor, rx: Tensor | float, ry: Tensor | float) -> Tensor:
     "A smooth hill over an ellipse: 1 in its middle, 0 from its edge on."
     return (1 - (x / rx).square() - (y / ry).square()).clamp(min=0).square()
@@ -232,6 +256,17 @@ def over(
     return (1 - alpha[:, None]) * picture + alpha[:, None] * colour
 
 # %% ../nbs/00e_toyfaces.ipynb #5f179bb1
+def along_path(
+    anchors: Tensor,  # (K, 3) colours at equal distances, K at least 2
+    value: Tensor,  # (N,) from 0 at the first anchor to 1 at the last; what lies outside is taken to the nearer end
+) -> Tensor:  # (N, 3)
+    "The colour at each place of a path: between two anchors, their mixture."
+    place = value.clamp(0, 1) * (len(anchors) - 1)
+    i = place.long().clamp(max=len(anchors) - 2)
+    rest = (place - i)[:, None]
+    return anchors[i] * (1 - rest) + anchors[i + 1] * rest
+
+# %% ../nbs/00e_toyfaces.ipynb #55a468ac
 PALETTES = {
     'skin': ('ffe3cf', 'f3c7a2', 'd9a074', 'a86f48', '6b4329'),
     'hair_colour': ('2a211f', '6a4126', 'd9b060', 'a8482a', 'a9a9ae'),
@@ -247,10 +282,8 @@ def palette_colour(
 ) -> Tensor:  # (N, 3, 1, 1) in [0, 1]
     "One colour per face; between two anchors of a continuous attribute, their mixture."
     anchors = torch.tensor([[int(code[i:i + 2], 16) / 255 for i in (0, 2, 4)] for code in PALETTES[name]])
-    place = value if FACE_COLUMNS[name].values else value.clamp(0, 1) * (len(anchors) - 1)
-    i = place.long().clamp(max=len(anchors) - 2) if not FACE_COLUMNS[name].values else place.long()
-    rest = (place - i)[:, None]
-    return (anchors[i] * (1 - rest) + anchors[(i + 1).clamp(max=len(anchors) - 1)] * rest)[:, :, None, None]
+    colours = anchors[value.long()] if FACE_COLUMNS[name].values else along_path(anchors, value)
+    return colours[:, :, None, None]
 
 # %% ../nbs/00e_toyfaces.ipynb #73486b81
 def colour(*rgb: float) -> Tensor:

@@ -6,10 +6,10 @@
 __all__ = ['SCHEDULES', 'PRECISIONS', 'OPTIMIZERS', 'FORMAT_VERSION', 'rng_state', 'set_rng_state', 'seeded', 'stream_seed',
            'constant_with_warmup', 'cosine_with_warmup', 'gradient_norm', 'clip_gradients', 'has_native_bfloat16',
            'resolve_precision', 'TrainerConfig', 'make_optimizer', 'weighted_mean', 'to_numbers', 'History',
-           'ema_update', 'EMA', 'CheckpointError', 'write_checkpoint', 'read_header', 'Checkpoint', 'architecture_of',
-           'load_checkpoint', 'optimizer_to_tensors', 'optimizer_from_tensors', 'save_checkpoint', 'Checkpointer',
-           'EarlyStopping', 'NonFiniteLossError', 'batches_of', 'move', 'count_of', 'TrainerBase', 'eval_mode',
-           'tensorboard_writer']
+           'ema_update', 'EMA', 'swap_in', 'CheckpointError', 'write_checkpoint', 'read_header', 'Checkpoint',
+           'architecture_of', 'load_checkpoint', 'optimizer_to_tensors', 'optimizer_from_tensors', 'save_checkpoint',
+           'Checkpointer', 'EarlyStopping', 'NonFiniteLossError', 'batches_of', 'move', 'count_of', 'TrainerBase',
+           'eval_mode', 'tensorboard_writer']
 
 # %% ../nbs/00b_training.ipynb #25ecc70d
 import contextlib
@@ -401,6 +401,15 @@ def update(self: EMA):
         if not t.is_floating_point(): self.averages[name].copy_(t)
     self.updates += 1
 
+# %% ../nbs/00b_training.ipynb #b834e1e2
+def swap_in(tensors: dict[str, torch.Tensor],  # a model's own, by name; changed in place
+            values: dict[str, torch.Tensor]  # what they shall be: the same names and shapes
+            ) -> dict[str, torch.Tensor]:  # name -> a copy of what the tensor was before
+    "Puts `values` into `tensors` and returns a backup. No memory is shared: training that goes on changes neither values nor backup."
+    backup = {name: t.clone() for name, t in tensors.items()}
+    for name, t in tensors.items(): t.copy_(values[name])
+    return backup
+
 # %% ../nbs/00b_training.ipynb #39d35887
 @patch
 @torch.no_grad()
@@ -409,8 +418,7 @@ def apply_parameters(self: EMA):
     second call changes nothing."""
     tensors = self._tensors()
     if self.backup is not None and all(torch.equal(t, self.averages[name]) for name, t in tensors.items()): return
-    self.backup = {name: t.clone() for name, t in tensors.items()}
-    for name, t in tensors.items(): t.copy_(self.averages[name])
+    self.backup = swap_in(tensors, self.averages)
 
 
 @patch

@@ -6,8 +6,8 @@
 __all__ = ['COLORS', 'POSITIONS', 'AXIS_NAMES', 'PAGE_STYLE', 'PAGE', 'to_pixels', 'grid_shape', 'make_grid', 'NotebookImage',
            'image_to_png', 'pixels_to_image', 'check_images', 'image_grid', 'labelled_grid', 'interleave_rows',
            'comparison_grid', 'interpolation_strip', 'moving_average', 'new_figure', 'figure_to_png', 'plot_curves',
-           'numbers_in', 'history_panels', 'is_noisy', 'plot_history', 'results_table', 'png_bytes', 'save_image',
-           'gif', 'in_notebook', 'png_base64', 'LivePlot', 'Section', 'html_report']
+           'numbers_in', 'history_panels', 'is_noisy', 'plot_history', 'significant', 'results_table', 'png_bytes',
+           'save_image', 'gif', 'in_notebook', 'png_base64', 'LivePlot', 'Section', 'html_report']
 
 # %% ../nbs/00c_visualization.ipynb #57a1582f
 import base64
@@ -421,6 +421,14 @@ def _panel_axes(count: int):
         ax.set_axis_off()
     return figure, list(axes.flat[:count])
 
+# %% ../nbs/00c_visualization.ipynb #b6eb5b78
+def significant(
+    value: float,  # any number
+    digits: int = 4,  # how many to keep, at least 1
+) -> float:  # zero, infinities and NaN stay what they are
+    "The number rounded to `digits` significant digits."
+    return float(f'{value:.{digits}g}')
+
 # %% ../nbs/00c_visualization.ipynb #99f69ba8
 def results_table(
     rows: list[Mapping],  # one dictionary per line
@@ -434,7 +442,7 @@ def results_table(
     def rounded(value):
         if isinstance(value, torch.Tensor) and value.numel() == 1:
             value = value.item()
-        return float(f'{value:.{digits}g}') if isinstance(value, (float, np.floating)) else value
+        return significant(value, digits) if isinstance(value, (float, np.floating)) else value
 
     names = columns or list(dict.fromkeys(name for row in rows for name in row))
     unknown = [name for name in names if rows and not any(name in row for row in rows)]
