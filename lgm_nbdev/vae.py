@@ -447,7 +447,7 @@ def posterior(self: VAEGauss,
 # %% ../nbs/01_vae.ipynb #f4b8a35e
 def negative_elbo(
     log_prob: Tensor,  # (S, B) log p(x|z), summed over the dimensions of x, for S draws of z per x
-    kl: Tensor,  # (B, L) KL of every latent dimension
+    kl: Tensor,  # (B, L) KL of every latent dimension; (1, L) where the mean over the batch has been taken already
     beta: float = 1.  # weight of the KL
 ) -> Tensor:
     "0-dimensional loss: mean over the batch (and the draws) of -log p(x|z) + beta*KL, the KL summed over latent dimensions."
@@ -631,7 +631,7 @@ def mutual_information(
     log_var: Tensor,  # (N, L) log-variances
     generator: torch.Generator | None = None  # for the one draw per x
 ) -> float:
-    "I(x; z) in nats between an index among these N examples and its code, by one draw each; about log N at most (Hoffman & Johnson 2016)."
+    "I(x; z) in nats between an index among these N examples and its code, by one draw each, in float64; never above log N (Hoffman & Johnson 2016)."
     mu, log_var = mu.double(), log_var.double()
     z = mu + (0.5*log_var).exp()*torch.randn(mu.shape, generator=generator, dtype=torch.float64)
     precision = (-log_var).exp()
@@ -650,7 +650,7 @@ class LatentReport:
     posterior_std: float  # median over data and dimensions of sigma; 1 is the prior's
     code_use: float  # nats of log p(x|z) lost when every x gets the code of another x; about 0: the decoder ignores z
     examples: int  # N, looked at
-    mutual_information: float  # nats between the index of an example and its code; about log N at most
+    mutual_information: float  # nats between the index of an example and its code; never above log N
     kl_to_prior: float  # of the aggregated posterior's Gaussian
     std_range: tuple  # smallest and largest standard deviation of the aggregated posterior
     verdict: str  # 'collapsed' | 'partly collapsed' | 'holes' | 'healthy'
