@@ -1006,7 +1006,7 @@ def _compared(error: BaseException) -> str:
     if None not in shapes and math.prod(shapes[0]) > 4:
         try:
             off = abs(values[0] - values[1])
-            return f'two arrays of shape {shapes[0]} should be {wanted}, and differ by up to {float(off.max()):.4g}'
+            return f'two arrays of shape {shapes[0]} should be {wanted}, and differ by up to {off.max().item():.4g}'
         except (TypeError, RuntimeError, ValueError):
             pass
     shown = [repr(v).replace('\n', ' ') for v in values]
