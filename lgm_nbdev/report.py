@@ -9,7 +9,7 @@ __all__ = ['ARROWS', 'VERDICT_STYLE', 'Evidence', 'mixed_versions', 'whole_runs'
            'span', 'cost_words', 'waiting_words', 'left_out_words', 'study_text', 'study_numbers', 'answer_words',
            'summary_table', 'stray_folders', 'notice', 'study_costs', 'seconds_in', 'chapter_record', 'one_judge',
            'rule_scale', 'plot_rules', 'shown_metrics', 'plot_arms', 'sample_tiles', 'labelled_rows', 'first_rows',
-           'sample_sheet', 'study_report', 'repeat_command']
+           'enlarged', 'sample_sheet', 'study_report', 'repeat_command']
 
 # %% ../nbs/05_report.ipynb #4cadbe07
 import base64
@@ -652,6 +652,15 @@ def first_rows(name: str, images: torch.Tensor, columns: int, n: int) -> tuple[s
     n = len(images) if n >= len(images) else n // columns * columns or n
     return f'{name}, first {n}', pixels_to_image(make_grid(images[:n], min(columns, n), 2, 255))
 
+# %% ../nbs/05_report.ipynb #da765207
+def enlarged(
+    images: torch.Tensor,  # (N, C, H, W) bytes
+    least: int = 24,  # pixels wide, at least, as far as whole factors go
+) -> torch.Tensor:  # (N, C, k*H, k*W)
+    "Small images with every pixel repeated k times in both directions; larger ones as they are."
+    k = max(1, least // images.shape[3])
+    return images.repeat_interleave(k, 2).repeat_interleave(k, 3)
+
 # %% ../nbs/05_report.ipynb #ba2d7aea
 def sample_sheet(
     study: Study | str | Evidence,
@@ -667,7 +676,7 @@ def sample_sheet(
     if evidence.state != 'finished':
         return None
     rows = {name: (evidence.found.get((name, evidence.study.seeds[0])) or {}).get('training') for name in names}
-    tiles = {name: found for name, training in rows.items() if training and (found := sample_tiles(training))}
+    tiles = {name: (enlarged(found[0]), found[1]) for name, training in rows.items() if training and (found := sample_tiles(training))}
     for n in (100, 64, 50, 32, 20, 16, 10, 8, 4) if tiles else ():
         sheet = labelled_rows(dict(first_rows(name, images, min(columns, (width - 2) // (images.shape[3] + 2)), n) for name, (images, columns) in tiles.items()))
         if len(image_to_png(sheet)) <= most_bytes:
