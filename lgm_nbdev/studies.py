@@ -14,10 +14,11 @@ __all__ = ['COSTS', 'OUTSIDE', 'DRAWS', 'CLASS_METRICS', 'FURTHER', 'BETTER', 'N
            'measure_likelihood', 'measure_classes', 'measure_bits', 'measure_edits', 'measure_checkerboard',
            'measure_selection', 'score_run', 'definition', 'promise', 'record_picture', 'training_entries',
            'metrics_entries', 'metrics_path', 'failure_path', 'write_failure', 'read_own', 'measure_step',
-           'planned_steps', 'calibration_path', 'process_start', 'owner', 'is_stale', 'held', 'run_state',
-           'read_training', 'read_metrics', 'complete_run', 'time_left', 'in_time', 'study_runs', 'Report', 'run_words',
-           'run_study', 'work_through', 'study_records', 'one_classifier', 'study_table', 'Comparison', 'Verdict',
-           'study_verdict', 'compare', 'plot_study', 'Recheck', 'recheck', 'run_parser', 'run_action', 'lgm_run']
+           'planned_steps', 'calibration_path', 'prices_together', 'process_start', 'owner', 'is_stale', 'held',
+           'run_state', 'read_training', 'read_metrics', 'complete_run', 'time_left', 'in_time', 'study_runs', 'Report',
+           'run_words', 'run_study', 'work_through', 'study_records', 'one_classifier', 'study_table', 'Comparison',
+           'Verdict', 'study_verdict', 'compare', 'plot_study', 'Recheck', 'recheck', 'run_parser', 'run_action',
+           'lgm_run']
 
 # %% ../nbs/05b_studies.ipynb #0a5e3bd8
 import contextlib
@@ -1031,6 +1032,24 @@ def calibration_path(results: str | Path, run: Run) -> Path:  # .../calibration.
     "Where the calibration of an arm belongs."
     return record_path(results, run, 'training').with_name('calibration.json')
 
+# %% ../nbs/05b_studies.ipynb #7c62934b
+def prices_together(
+    study: Study,
+    arms: Iterable[str],  # names; one alone is left to `planned_steps`
+    splits_of: Callable,  # arm -> Splits
+    budget: str = 'cpu',
+    device: str = 'cpu',
+    rounds: int = 3,
+    measure: Callable = measure_step,  # (study, arm, splits, budget, device) -> CPU-seconds per step
+) -> dict[str, float]:  # arm -> CPU-seconds per step; {} for fewer than two arms
+    "The price of a step of each arm, under conditions as equal as can be had: the least of several rounds through all arms."
+    arms = list(arms)
+    if len(arms) < 2:
+        return {}
+    with one_thread():
+        found = [{arm: measure(study, arm, splits_of(arm), budget, device) for arm in arms} for _ in range(rounds)]
+    return {arm: min(prices[arm] for prices in found) for arm in arms}
+
 # %% ../nbs/05b_studies.ipynb #505848c1
 def process_start(pid: int) -> str | None:  # None: there is no such process, or the system does not tell
     "When a process began, in the system's own unit, with the boot it belongs to."
@@ -1335,8 +1354,11 @@ def _prepare_steps(study, todo, results, budget, root, device, rescore, **_):
     for arm in arms:
         run_settings(study, arm, study.seeds[0], 1, study_data(study, arm, budget, root), budget)
     if study.budgets[budget].kind == 'cpu_seconds' and not rescore:
+        splits_of = lambda arm: study_data(study, arm, budget, root)
+        there = lambda arm: calibration_path(results, run_name(study, arm, study.seeds[0], budget)).exists()
+        prices = {} if study.budgets[budget].per == 'study' else prices_together(study, [arm for arm in arms if not there(arm)], splits_of, budget, device)
         for arm in arms:
-            planned_steps(study, arm, results, study_data(study, arm, budget, root), budget, device)
+            planned_steps(study, arm, results, splits_of(arm), budget, device, (lambda *_: prices[arm]) if arm in prices else measure_step)
 
 
 def _run_here(study, todo, report, options):
