@@ -9,7 +9,7 @@ __all__ = ['ARROWS', 'VERDICT_STYLE', 'Evidence', 'mixed_versions', 'whole_runs'
            'span', 'cost_words', 'waiting_words', 'left_out_words', 'study_text', 'study_numbers', 'answer_words',
            'summary_table', 'stray_folders', 'notice', 'study_costs', 'seconds_in', 'chapter_record', 'one_judge',
            'rule_scale', 'plot_rules', 'shown_metrics', 'plot_arms', 'sample_tiles', 'labelled_rows', 'first_rows',
-           'enlarged', 'sample_sheet', 'study_report', 'repeat_command']
+           'enlarged', 'sample_sheet', 'trial_values', 'search_table', 'plot_search', 'study_report', 'repeat_command']
 
 # %% ../nbs/05_report.ipynb #4cadbe07
 import base64
@@ -32,7 +32,7 @@ from scipy import stats
 from .data import read_json
 from .experiments import RecordError, find, in_words, load_record, record_path
 from .studies import COSTS, NATS, STUDIES, Comparison, DecisionRule, Interval, Study, Verdict, compare
-from .studies import run_name, study_records, study_runs, t_interval
+from .studies import drawn_fields, expected_best, run_name, study_records, study_runs, t_interval
 from .visualization import COLORS, NotebookImage, image_to_png, make_grid, new_figure, pixels_to_image
 
 # %% ../nbs/05_report.ipynb #fd9df5fc
@@ -682,6 +682,62 @@ def sample_sheet(
         if len(image_to_png(sheet)) <= most_bytes:
             break
     return sheet if tiles else None
+
+# %% ../nbs/05_report.ipynb #a2065fe3
+def trial_values(
+    evidence: Evidence,  # of a study with a search
+    metric: str = 'validation/fid',
+) -> dict[str, dict[int, float]]:  # arm -> {trial: value}, without the trials that failed
+    "A metric of every trial. Raises `ValueError` for a study without a search, or one that does not measure it."
+    study = evidence.study
+    if not study.search:
+        raise ValueError(f'The study {study.name} has no search: its seeds are repetitions, and choosing one of them is what they are there to prevent.')
+    find(dict.fromkeys(study.metrics), metric, f'metric of the study {study.name}:')
+    return {arm.name: {seed: run['metrics']['metrics'][metric]['value'] for seed in study.seeds
+                       if (run := evidence.found.get((arm.name, seed))) and run['metrics']} for arm in study.arms}
+
+
+def search_table(
+    study: Study | str | Evidence,
+    results: str | Path = 'results',
+    budget: str = 'cpu',
+    shown: Iterable[str] = ('fid', 'precision', 'recall'),  # of the chosen trial, on test images
+) -> Markdown | None:  # None for a study that is not finished
+    "The trial that validation images choose for each arm, its settings, and its scores on test images. Raises what `trial_values` raises."
+    evidence = collect(study, results, budget)
+    values = trial_values(evidence)
+    if evidence.state != 'finished':
+        return None
+    rows = []
+    for arm, trials in values.items():
+        best = min(trials, key=trials.get)
+        drawn = ', '.join(f'{name} {value}' for name, value in drawn_fields(evidence.study.search, best).items())
+        scores = evidence.found[arm, best]['metrics']['metrics']
+        rows.append([f'`{arm}`', f'{len(trials)} of {len(evidence.study.seeds)}', f'{statistics.median(trials.values()):.3g}', f'{trials[best]:.3g}', f'{best}: {drawn}',
+                     *(f"{scores[name]['value']:.3g}" for name in shown)])
+    head = ['arm', 'trials that ended well', 'median FID', 'best FID', 'the trial and its settings', *(f'{name}, test' for name in shown)]
+    return Markdown('**Chosen on validation images**, then scored on test images:\n\n' + markdown_table(head, rows))
+
+# %% ../nbs/05_report.ipynb #6c3e94b3
+def plot_search(
+    study: Study | str | Evidence,
+    results: str | Path = 'results',
+    budget: str = 'cpu',
+):  # a matplotlib Figure; None for a study that is not finished
+    "Left: validation FID of every trial of every arm. Right: the FID to be expected of the best of k trials."
+    evidence = collect(study, results, budget)
+    values = {arm: sorted(trials.values()) for arm, trials in trial_values(evidence).items()}
+    if evidence.state != 'finished':
+        return None
+    figure, axes = new_figure(1, 2, width=8.6, height=3.2)
+    for place, (arm, trials) in enumerate(values.items()):
+        axes[0, 0].plot(trials, [-place] * len(trials), 'o', color=COLORS[place % len(COLORS)], alpha=0.6, markersize=5)
+        axes[0, 1].plot(range(1, len(trials) + 1), [expected_best(trials, k) for k in range(1, len(trials) + 1)], color=COLORS[place % len(COLORS)], label=arm)
+    axes[0, 0].set(xlabel='FID on validation images, each trial', xscale='log', yticks=[-k for k in range(len(values))])
+    axes[0, 0].set_yticklabels(values)
+    axes[0, 1].set(xlabel='trials one can afford', ylabel='expected best FID', yscale='log')
+    axes[0, 1].legend(fontsize=8)
+    return figure
 
 # %% ../nbs/05_report.ipynb #6647b26a
 def study_report(
