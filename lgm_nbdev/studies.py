@@ -495,7 +495,7 @@ register(Study(
     arms=[Arm('ns'), *[Arm(name, {'objective': name}) for name in ('saturating', 'lsgan', 'hinge')],
           Arm('wgan', {'objective': {'name': 'wgan', 'clip': 0.05}, **OWN_CONSTRAINT}), Arm('wgan_gp', {'objective': 'wgan_gp', **OWN_CONSTRAINT})],
     decision=[DecisionRule('fid', 'ns', 'wgan', 'lower', margin=2.0), DecisionRule('fid', 'ns', 'saturating', 'lower')],
-    budgets={'smoke': RunBudget('steps', 12, n=256), 'cpu': RunBudget('cpu_seconds', 120), 'gpu': RunBudget('images', 3_000_000)},
+    budgets={'smoke': RunBudget('steps', 12, n=256), 'cpu': RunBudget('cpu_seconds', 100), 'gpu': RunBudget('images', 3_000_000)},
     metrics=GAN_METRICS,
     classifier='fashion',
     version=2,  # the first ran on steps counted while other work was running: up to 176 CPU-seconds
@@ -508,7 +508,7 @@ register(Study(
     base=RECOMMENDED_FIELDS,
     arms=[Arm('parallel'), Arm('alternating', {'model': 'gan_alternating'}), Arm('n_critic=2', {'model': 'gan_alternating', 'n_critic': 2})],
     decision=[DecisionRule('fid', 'parallel', 'n_critic=2', 'lower')],
-    budgets={'smoke': RunBudget('steps', 12, n=256), 'cpu': RunBudget('cpu_seconds', 120), 'gpu': RunBudget('images', 3_000_000)},
+    budgets={'smoke': RunBudget('steps', 12, n=256), 'cpu': RunBudget('cpu_seconds', 100), 'gpu': RunBudget('images', 3_000_000)},
     metrics=GAN_METRICS,
     classifier='fashion',
     version=2,  # the first ran on steps counted while other work was running: up to 176 CPU-seconds
@@ -574,7 +574,7 @@ register(Study(
               DecisionRule('conditional_accuracy', 'conditional_vae', 'vae', 'higher', margin=0.7),
               DecisionRule('conditional_accuracy', 'auxiliary', 'projection', 'higher'), DecisionRule('class_recall', 'projection', 'auxiliary', 'higher'),
               DecisionRule('fid', 'projection', 'gan', 'lower'), DecisionRule('fid', 'conditional_vae', 'vae', 'lower')],
-    budgets={'smoke': RunBudget('steps', 12, n=256), 'cpu': RunBudget('cpu_seconds', 400), 'gpu': RunBudget('images', 20_000_000)},
+    budgets={'smoke': RunBudget('steps', 12, n=256), 'cpu': RunBudget('cpu_seconds', 340), 'gpu': RunBudget('images', 20_000_000)},
     metrics=('conditional_accuracy', 'class_fid', 'class_precision', 'class_recall', 'fid', 'precision', 'recall'),
     classifier='fashion',
 ));
