@@ -244,7 +244,7 @@ def targets_of(
     raise DataError(f'{store.name} {store.split} has neither labels nor attributes, so there is nothing to classify. For such images '
                     "take a network trained on ImageNet: get_classifier('resnet50').")
 
-
+# %% ../nbs/03a_classifiers.ipynb #57d745df
 def names_of(
     store: ImageStore,  # with labels or attributes
 ) -> tuple[str, ...]:  # one per output of a classifier
@@ -383,7 +383,7 @@ def logits(self: FixedClassifier, images: torch.Tensor, batch_size: int = 500) -
     "Return the logits (N, classes), float32: see `outputs`."
     return self.outputs(images, batch_size).logits
 
-
+# %% ../nbs/03a_classifiers.ipynb #8a0c74f4
 @patch
 def probabilities(self: FixedClassifier, images: torch.Tensor, batch_size: int = 500) -> torch.Tensor:
     "Return (N, classes) float32: rows that sum to 1, or for attributes the probability of each being there."
@@ -626,7 +626,7 @@ def calibration_bins(
              for name, values in (('confidence', confidence), ('accuracy', (said == labels).double()))}
     return {**means, 'count': count}
 
-
+# %% ../nbs/03a_classifiers.ipynb #f26ecd01
 def expected_calibration_error(
     bins: dict[str, torch.Tensor],  # from `calibration_bins`
 ) -> float:  # 0 to 1
@@ -660,7 +660,7 @@ def class_probabilities(
     check_chosen_attributes(self, attributes or ())
     return combine_attributes(self.probabilities(images, batch_size)[:, [self.classes.index(a) for a in attributes]])
 
-
+# %% ../nbs/03a_classifiers.ipynb #54dfeb9f
 def check_chosen_attributes(classifier: FixedClassifier, attributes: Sequence[str]):
     "Raises `ValueError` unless these are 1 to 10 different attributes that the classifier knows."
     unknown = [a for a in attributes if a not in classifier.classes]

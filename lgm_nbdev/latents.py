@@ -7,8 +7,8 @@ __all__ = ['PATHS', 'DIRECTION_METHODS', 'LatentModel', 'check_codes', 'images_a
            'dimension_effects', 'rank_dimensions', 'check_ends', 'interpolate_pixels', 'any_orthogonal', 'slerp',
            'interpolate_latents', 'path_ratio', 'analogy', 'latent_arithmetic', 'pixel_arithmetic', 'check_labelled',
            'direction_from_means', 'fit_svm', 'fit_logistic', 'fit_means', 'Direction', 'learn_direction', 'move_along',
-           'conditional_direction', 'inversion_loss', 'differentiable_decoder', 'Inversion', 'descend', 'invert',
-           'encode_images', 'LatentEditor', 'import_ipywidgets', 'closed_tour', 'animate']
+           'conditional_direction', 'inversion_loss', 'differentiable_decoder', 'Inversion', 'descend',
+           'starting_codes', 'invert', 'encode_images', 'LatentEditor', 'import_ipywidgets', 'closed_tour', 'animate']
 
 # %% ../nbs/01c_latents.ipynb #4b8ff3fb
 import contextlib
@@ -178,6 +178,7 @@ def slerp(
 # %% ../nbs/01c_latents.ipynb #3b8f10bc
 PATHS = {'linear': linear_interpolation, 'spherical': slerp}  # name -> (a (N, L), b (N, L), steps) -> (N, steps, L)
 
+# %% ../nbs/01c_latents.ipynb #de8e579f
 def interpolate_latents(
     model: LatentModel,
     a: Tensor,  # (N, L) codes at alpha = 0
@@ -219,6 +220,7 @@ def latent_arithmetic(
     for part, what in ((plus, 'plus'), (minus, 'minus'), (base, 'base')): check_codes(model, part, what)
     return model.generate(z=analogy(plus, minus, base))
 
+# %% ../nbs/01c_latents.ipynb #68750c55
 def pixel_arithmetic(
     plus: Tensor,  # (N+, C, H, W) images in [0, 1] with the property
     minus: Tensor,  # (N-, C, H, W) images without it
@@ -274,17 +276,20 @@ def fit_svm(z, y, strength):
     model = LinearSVC(C=strength, class_weight='balanced', max_iter=20_000, random_state=0).fit(z, y)
     return model.coef_[0], model.intercept_[0]
 
+# %% ../nbs/01c_latents.ipynb #a9136808
 def fit_logistic(z, y, strength):
     "(normal, offset) of a logistic regression, classes weighted equally."
     from sklearn.linear_model import LogisticRegression
     model = LogisticRegression(C=strength, class_weight='balanced', max_iter=2000).fit(z, y)
     return model.coef_[0], model.intercept_[0]
 
+# %% ../nbs/01c_latents.ipynb #7416710b
 def fit_means(z, y, strength):
     "(normal, offset) of the plane half-way between the two means; `strength` is not used."
     normal = direction_from_means(torch.from_numpy(z), torch.from_numpy(y)).numpy()
     return normal, -normal @ (z[y].mean(0) + z[~y].mean(0))/2
 
+# %% ../nbs/01c_latents.ipynb #925abf70
 # name -> a function of (z (N, L), y (N,), strength) that gives (normal (L,), offset)
 DIRECTION_METHODS = {'svm': fit_svm, 'logistic': fit_logistic, 'means': fit_means}
 
@@ -394,6 +399,21 @@ def descend(
             adam.step()
     with torch.no_grad(): return z.detach(), inversion_loss(decode(z), targets, z, norm_penalty)
 
+# %% ../nbs/01c_latents.ipynb #65ca407f
+def starting_codes(
+    model: LatentModel,
+    images: Tensor,  # (N, C, H, W)
+    start: Tensor | None,  # (R, N, L), or None for draws from the prior
+    restarts: int, seed: int  # of `invert`
+) -> Tensor:
+    "(R, N, L) where the search begins. ValueError for a start of another shape, or without any images."
+    wanted = (restarts if start is None else len(start), len(images), model.latent_dim)
+    if start is None: start = torch.randn(wanted, generator=torch.Generator().manual_seed(seed)).to(images)
+    if tuple(start.shape) != wanted or not len(images) or not len(start):
+        raise ValueError(f'start has shape {tuple(start.shape)} for {len(images)} images and {model.latent_dim} latent dimensions: it must '
+                         f'be (restarts, {len(images)}, {model.latent_dim}), with at least one image. model.codes(x)[None] is one start from an encoder.')
+    return start
+
 # %% ../nbs/01c_latents.ipynb #e5a9ef46
 def invert(
     model: LatentModel,
@@ -411,14 +431,10 @@ def invert(
     RangeError for images outside [0, 1]; ValueError for a start of another shape, a negative penalty, or a model without gradients."""
     UNIT.check(images, 'images to invert')
     for name, value in (('restarts', restarts), ('steps', steps), ('batch_size', batch_size)): check_positive(name, value)
-    decode, wanted = differentiable_decoder(model), (restarts if start is None else len(start), len(images), model.latent_dim)
+    decode = differentiable_decoder(model)
     if not (norm_penalty >= 0 and lr > 0):
         raise ValueError(f'norm_penalty={norm_penalty} and lr={lr}: a penalty is at least 0, a learning rate above 0.')
-    if start is None: start = torch.randn(wanted, generator=torch.Generator().manual_seed(seed)).to(images)
-    if tuple(start.shape) != wanted or not len(images) or not len(start):
-        raise ValueError(f'start has shape {tuple(start.shape)} for {len(images)} images and {model.latent_dim} latent dimensions: it must '
-                         f'be (restarts, {len(images)}, {model.latent_dim}), with at least one image. model.codes(x)[None] is one start from an encoder.')
-    parts = []
+    start, parts = starting_codes(model, images, start, restarts, seed), []
     with eval_mode(model) if isinstance(model, nn.Module) else contextlib.nullcontext():
         with torch.no_grad(): made = decode(start[0, :1]).shape[1:]
         if made != images.shape[1:]:
@@ -473,16 +489,19 @@ class LatentEditor:
         "Puts all sliders where the original code has them."
         self.values = {name: self.z[0, j].item() for name, j in self.dims.items()} | dict.fromkeys(self.directions, 0.)
 
-    def code(self) -> Tensor:
-        "(1, L) the code that the sliders stand for."
-        z = self.z.clone()
-        for name, j in self.dims.items(): z[0, j] = self.values[name]
-        for name, direction in self.directions.items(): z = z + self.values[name]*direction.to(z)
-        return z
+# %% ../nbs/01c_latents.ipynb #95cb0a23
+@patch
+def code(self: LatentEditor) -> Tensor:
+    "(1, L) the code that the sliders stand for."
+    z = self.z.clone()
+    for name, j in self.dims.items(): z[0, j] = self.values[name]
+    for name, direction in self.directions.items(): z = z + self.values[name]*direction.to(z)
+    return z
 
-    def image(self) -> Tensor:
-        "(1, C, H, W) the picture, in [0, 1]."
-        return self.model.generate(z=self.code())
+@patch
+def image(self: LatentEditor) -> Tensor:
+    "(1, C, H, W) the picture, in [0, 1]."
+    return self.model.generate(z=self.code())
 
 # %% ../nbs/01c_latents.ipynb #7788b46b
 @patch
@@ -497,6 +516,7 @@ def move(self: LatentEditor,
     self.values[name] = float(value)
     return self.image()
 
+# %% ../nbs/01c_latents.ipynb #8b7fb67b
 @patch
 def sheet(self: LatentEditor,
     values: Sequence[float] = (-4., -2., 0., 2., 4.),  # where each slider is put, one after the other, the rest left alone
@@ -520,6 +540,7 @@ def import_ipywidgets():
                           'Without it, editor.move(name, value) gives the same pictures, and editor.sheet() a page of them.') from error
     return ipywidgets
 
+# %% ../nbs/01c_latents.ipynb #9b689e74
 @patch
 def widget(self: LatentEditor):
     "Sliders beside a live picture, for a notebook. ImportError where ipywidgets is missing."
@@ -550,6 +571,7 @@ def closed_tour(
     legs = (path if callable(path) else choose('path', path, PATHS))(stops, stops.roll(-1, 0), check_positive('steps', steps) + 1)
     return legs[:, :-1].flatten(0, 1)
 
+# %% ../nbs/01c_latents.ipynb #a7817f24
 def animate(
     model: LatentModel,
     codes: Tensor,  # (T, L) one code per frame, or (R, T, L) for R objects side by side
