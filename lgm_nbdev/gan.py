@@ -42,7 +42,7 @@ def standard_normal(
     return torch.randn(n, latent_dim, generator=generator, device=device)
 
 def uniform_noise(n: int, latent_dim: int, generator: torch.Generator | None = None, device: torch.device | None = None) -> Tensor:
-    "(n, L) draws from the uniform distribution on [-1, 1]^L, the choice of Radford (2016, sec. 4)."
+    "(n, L) draws from the uniform distribution on [-1, 1]^L; Radford (2016, sec. 3) drew from a uniform one."
     return 2*torch.rand(n, latent_dim, generator=generator, device=device) - 1
 
 def mixed_noise(n: int, latent_dim: int, generator: torch.Generator | None = None, device: torch.device | None = None) -> Tensor:
@@ -258,7 +258,7 @@ def dcgan_discriminator(shape, with_std=False,
 def dcgan_weights(
     layer: nn.Module  # changed in place, if it is a convolution, a linear layer or a normalization
 ) -> None:
-    "Radford's initial weights: N(0, 0.02^2), and N(1, 0.02^2) for the scales of BatchNorm."
+    "Radford's initial weights: N(0, 0.02^2) (2016, sec. 4), and, as in the authors' code, N(1, 0.02^2) for the scales of BatchNorm."
     if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)): nn.init.normal_(layer.weight, 0., 0.02)
     if isinstance(layer, nn.BatchNorm2d): nn.init.normal_(layer.weight, 1., 0.02)
 
@@ -340,12 +340,13 @@ def generate(self: GAN,
     batch_size: int = 256,  # images made at a time
     cond: Tensor | None = None  # (n, cond_dim) for a conditional model
 ) -> Tensor:
-    "(n, C, H, W) images in [0, 1], or (n, D) vectors; in eval mode. Sets `clipped_share`. ValueError if neither n nor z says how many."
+    "(n, C, H, W) images in [0, 1], or (n, D) vectors; in eval mode. Sets `clipped_share`. ValueError if neither n nor z says how many, or for more or fewer conditions."
     if n is None and z is None: raise ValueError('generate needs a number n of images, or the codes z to decode.')
     if z is not None and n not in (None, len(z)): raise ValueError(f'generate was given n={n} and {len(z)} codes: leave n out.')
     if z is None: z = self.generator.noise(n, None if seed is None else torch.Generator().manual_seed(seed))
     if z.ndim != 2 or z.shape[1] != self.latent_dim:
         raise ValueError(f'The codes have shape {tuple(z.shape)}; this model decodes (B, {self.latent_dim}).')
+    if cond is not None and len(cond) != len(z): raise ValueError(f'generate was given {len(cond)} conditions for {len(z)} images: one row for each.')
     z, parts, clipped = z.to(next(self.parameters())), [], 0.
     with eval_mode(self):
         for index in torch.arange(len(z), device=z.device).split(check_positive('batch_size', batch_size)):
@@ -385,7 +386,7 @@ def gan_config(
 def build_gan(
     config: dict  # from `gan_config`, perhaps after a journey through a JSON file
 ) -> GAN:
-    "The GAN that the configuration describes, with initial weights that depend on its seed alone. ValueError for what cannot be built."
+    "The GAN that the configuration describes, with initial weights that depend on its seed alone. ValueError for what cannot be built, TypeError for options unknown to its networks."
     unknown = sorted(set(config) - set(gan_config((1, 1, 1))))
     if unknown: raise ValueError(f'A GAN configuration has no entry {", ".join(unknown)}; gan_config(...) makes one with all that exist.')
     config = gan_config(**{**config, 'value_range': ValueRange.from_config(config.get('value_range'))})
@@ -415,7 +416,7 @@ def feature_matching_loss(
     fake: list[Tensor],  # features of generated examples, same shapes; another B will do
     reduction: str = 'mean'  # over the features of a block: 'sum' (the squared norm) or 'mean'
 ) -> Tensor:
-    "0-dimensional: squared difference of the batch means, summed over blocks; data's features are constants (Salimans 2016, sec. 3.1)."
+    "0-dimensional: squared difference of the batch means, summed over blocks; data's features are constants (Salimans 2016, sec. 3.1, for one layer)."
     reduce = choose('feature matching', reduction, {'sum': torch.sum, 'mean': torch.mean})
     gaps = [as_float(f).mean(0) - as_float(r.detach()).mean(0) for r, f in zip(real, fake, strict=True)]
     return sum(reduce(gap.square()) for gap in gaps)
@@ -446,6 +447,9 @@ class GANTrainer(TrainerBase):
         self.feature_matching, self.feature_weight, self.adversarial_weight = feature_matching, feature_weight, adversarial_weight
         self.lr_discriminator, self.regularizer_every = lr_discriminator, regularizer_every
         check_gan_settings(self, model, config)
+        if optimizer is not None and lr_discriminator is not None:
+            raise ValueError(f'GANTrainer: lr_discriminator={lr_discriminator!r} was given with an optimizer, whose rates are already set. Give one of the two: '
+                             'two_rates(model, config, lr_discriminator) makes an optimizer with two rates.')
         if optimizer is None: optimizer = two_rates(model.to(resolve_device(config.device)), config, lr_discriminator)
         super().__init__(model, train_loader, val_loader, config, out, optimizer, ema)
         self._look_at_networks()
@@ -483,9 +487,9 @@ def check_gan_settings(trainer, model, config):
         raise ValueError(f'GANTrainer: lr_discriminator={rate!r} was given; it must be None or a number above 0.')
     check_positive('regularizer_every', trainer.regularizer_every)
     if trainer.noise_steps is not None: check_positive('noise_steps', trainer.noise_steps)
-    if matching is None and trainer.adversarial_weight == 0:
-        raise ValueError('GANTrainer: with adversarial_weight=0 and no feature matching the generator has no loss. Set feature_matching to '
-                         "'mean' or 'sum', or give the adversarial loss a weight.")
+    if trainer.adversarial_weight == 0 and (matching is None or trainer.feature_weight == 0):
+        raise ValueError('GANTrainer: with adversarial_weight=0 and no feature matching (or with feature_weight=0) the generator has no loss. Set '
+                         "feature_matching to 'mean' or 'sum', or give the adversarial loss a weight.")
     if matching is not None: choose('feature matching', matching, dict.fromkeys(('sum', 'mean')))
     if matching is not None and not model.discriminator.gives_features:
         raise ValueError('GANTrainer: feature matching compares what the blocks of the discriminator give, and this one gives no features. Its network '
@@ -722,7 +726,7 @@ COLLAPSE = {'every': 10,  # steps between two looks
             'loss': 0.01,  # of the discriminator, without smoothing: the game is decided
             'alike': 'the generated examples of a batch have been nearly identical for {} steps. Look at samples; then try a penalty (regularizer="r1"), '
                      'minibatch_std=True in gan_config, feature_matching="mean", or a lower learning rate.',
-            'solved': 'the discriminator\'s loss has been zero for {} steps, so that the generator learns nothing from it. Try feature_matching="mean", '
+            'solved': 'the discriminator\'s loss has been near zero for {} steps, so that the generator learns nothing from it. Try feature_matching="mean", '
                       'a penalty (regularizer="r1"), noise_scale=0.1, label_smoothing=0.1, or a lower lr_discriminator.'}
 
 def spread(
@@ -848,8 +852,9 @@ def update_cost(
     update: str = 'parallel, one backward pass'  # a key of `UPDATES`
 ) -> int:
     "Multiply-adds of one training step per image of data, without penalties and feature matching; the first layers counted as all others."
-    z, cond = model.generator.noise(1), cond_for(model, 1)
-    with torch.no_grad(), eval_mode(model): image = model.generator(z, cond)
+    with seeded(0), torch.no_grad(), eval_mode(model):  # the caller's random numbers stay where they are
+        z, cond = model.generator.noise(1), cond_for(model, 1)
+        image = model.generator(z, cond)
     extra = () if cond is None else (cond,)
     costs = count_multiply_adds(model.generator, z, *extra), count_multiply_adds(model.discriminator, image, *extra)
     return sum(passes*cost for passes, cost in zip(choose('update', update, UPDATES), costs))

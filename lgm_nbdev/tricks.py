@@ -55,7 +55,7 @@ VARIANTS = {
     'only_feature_matching': Trick('instead of the adversarial loss', 'feature matching (mean, alone)',
                                    {'options': {'feature_matching': 'mean', 'adversarial_weight': 0.}}),
     'only_feature_matching_sum': Trick('both', 'feature matching (sum, alone)', {'options': {'feature_matching': 'sum', 'adversarial_weight': 0.}}),
-}  # other forms of tricks 4 and 8
+}  # other forms of tricks 4 and 8, each for settings that do not have that trick yet
 
 PACKAGES = {'optimizer and range': ('optimizer', 'signed'), 'soft discriminator': ('label_smoothing', 'noise', 'ema'),
             'other losses': ('lsgan', 'minibatch_std'), 'features': ('feature_matching',)}  # each is added to those before it
@@ -110,7 +110,7 @@ RANGES = {'unit': (UNIT, ()), 'signed': (SIGNED, (Normalize.signed(),))}  # name
 def gan_run(
     settings: Mapping,  # config, trainer, options, batch_size
     store: Store,  # training images
-    max_steps: int,  # length of the run
+    max_steps: int,  # length of the run; batches are at most as large as the store
     seed: int = 0,  # of the weights, of all noise and of the order of the data
     trainer: type = GANTrainer,  # or `AlternatingGANTrainer`
     **changes  # fields of `TrainerConfig`, such as progress=False
@@ -204,7 +204,7 @@ def near_pairs(
     if features.ndim != 2 or len(features) < 2:
         raise ValueError(f'near_pairs compares rows of (N, D) features with N >= 2, and was given {tuple(features.shape)}. Flatten them, or generate more images.')
     distance = torch.cdist(features.double(), features.double(), compute_mode='donot_use_mm_for_euclid_dist')
-    i, j = torch.triu_indices(len(features), len(features), 1)
+    i, j = torch.triu_indices(len(features), len(features), 1, device=features.device)
     close = distance[i, j] <= threshold
     found = zip(i[close].tolist(), j[close].tolist(), distance[i, j][close].tolist())
     return sorted(found, key=lambda pair: pair[2])
@@ -226,7 +226,7 @@ def class_counts(
 ) -> ClassCounts:
     "The histogram of classes with both comparisons. ValueError for shares that are not K positive numbers of sum 1."
     k, n = len(class_names), len(labels)
-    shares = torch.full((k,), 1/k, dtype=torch.float64) if shares is None else shares.double()
+    shares = torch.full((k,), 1/k, dtype=torch.float64) if shares is None else shares.double().cpu()
     if shares.shape != (k,) or (shares <= 0).any() or abs(shares.sum().item() - 1) > 1e-6:
         raise ValueError(f'shares {shares.tolist()} for {k} classes: give {k} positive numbers of sum 1.')
     counts = torch.bincount(labels.cpu(), minlength=k)
