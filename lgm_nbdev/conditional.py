@@ -21,7 +21,7 @@ import difflib
 import json
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 from typing import NamedTuple
 
@@ -58,7 +58,7 @@ def class_number(
     if isinstance(label, str):
         if label in classes: return list(classes).index(label)
         if names.count(label.lower()) == 1: return names.index(label.lower())
-        if not label.isdigit(): raise ValueError(f'There is no class {label!r}. Accepted: {", ".join(nearest_first(label, classes))}.')
+        if not label.isdecimal(): raise ValueError(f'There is no class {label!r}. Accepted: {", ".join(nearest_first(label, classes))}.')
         label = int(label)
     if isinstance(label, bool) or not isinstance(label, Integral):
         raise ValueError(f'The label {label!r} is a {type(label).__name__}; a class is given by its number or its name: {named(classes)}.')
@@ -79,9 +79,10 @@ def class_labels(
     if isinstance(labels, (str, Integral)):
         if n is None: raise ValueError(f'label={labels!r} is one class: say how many images of it, generate(n, label=...).')
         return torch.full((n,), class_number(labels, classes))
-    if isinstance(labels, (Tensor, np.ndarray)):
-        labels = torch.as_tensor(labels)
-        check_class_labels(labels, classes)
+    if isinstance(labels, np.ndarray):
+        if labels.dtype.kind == 'u': labels = labels.astype(np.int64)  # torch knows no minimum of uint16
+        labels = torch.as_tensor(labels) if labels.dtype.kind in 'bif' else labels.tolist()  # names are looked up one by one
+    if isinstance(labels, Tensor) or not isinstance(labels, Iterable): check_class_labels(labels, classes)
     else: labels = torch.tensor([class_number(label, classes) for label in labels], dtype=torch.int64)
     if n is not None and len(labels) != n:
         raise ValueError(f'{len(labels)} labels were given for {n} images: each image needs one. For one class, give label=... alone.')
@@ -236,7 +237,9 @@ def resolve(self: ClassConditioning, labels, n: int | None = None) -> Tensor:
 
 # %% ../nbs/04_conditional.ipynb #014ded06
 class AttributeConditioning(Conditioning):
-    "Attribute vectors (B, A) in [0, 1] -> (B, cond_dim) through an MLP. With label dropout there is one more input, \"not said\"."
+    """Attribute vectors (B, A) in [0, 1] -> (B, cond_dim) through an MLP. With label dropout there is one more input, "not said".
+
+    ValueError for hidden layers without an output size."""
 
     def __init__(self,
         attributes: Sequence[str],  # name of each attribute
@@ -297,7 +300,9 @@ def resolve(self: AttributeConditioning,
         if missing := [name for name in self.names if name not in labels]:
             raise ValueError(f'The attributes {", ".join(missing)} are missing: give a number in [0, 1] for each of {", ".join(self.names)}.')
         labels = [float(labels[name]) for name in self.names]
-    labels = torch.as_tensor(labels)
+    try: labels = torch.as_tensor(labels)
+    except (TypeError, RuntimeError, ValueError):  # a name, None, rows of unequal lengths
+        raise ValueError(f'Attributes are {labels!r}; accepted are {self.accepted}, or a dictionary of them.') from None
     if labels.ndim == 1 and n is not None: labels = labels.expand(n, -1)
     labels = self.check(labels)
     if n is not None and len(labels) != n: raise ValueError(f'{len(labels)} rows of attributes were given for {n} images: each image needs one.')
@@ -433,7 +438,8 @@ class Labelled:
         "(n, cond_dim) condition vectors; in eval mode, without gradients. ValueError for unknown labels, or guidance without label dropout."
         with torch.no_grad(), eval_mode(self):
             cond = self.conditioning_net(self.conditioning_net.resolve(labels, n).to(next(self.parameters()).device))
-            return cond if guidance == 1 else guide(cond, self.conditioning_net.no_label(len(cond)), guidance)
+            if guidance == 1: return cond
+            return guide(cond, self.conditioning_net.no_label(len(cond)).to(cond), guidance)  # a net without weights makes it on the CPU
 
 # %% ../nbs/04_conditional.ipynb #38a88f7d
 def guide(
@@ -565,7 +571,7 @@ def read_config(config: dict, make, what: str) -> tuple[dict, dict]:
 def build_conditional_vae(
     config: dict  # from `conditional_vae_config`, perhaps after a journey through a JSON file
 ) -> ConditionalVAEGauss:
-    "The conditional VAE that the configuration describes; its weights are those of its unconditional twin and zeros. ValueError for what cannot be built."
+    "The conditional VAE of the configuration; with entry 'adaptive', the weights of its unconditional twin and zeros. ValueError for what cannot be built."
     config, plain = read_config(config, conditional_vae_config, 'conditional VAE')
     net = build_conditioning(config)
     if config['entry'] == 'adaptive':
@@ -624,7 +630,7 @@ def conditional_gan_config(
 def build_conditional_gan(
     config: dict  # from `conditional_gan_config`, perhaps after a journey through a JSON file
 ) -> ConditionalGAN:
-    "The conditional GAN that the configuration describes; its weights are those of its unconditional twin and zeros. ValueError for what cannot be built."
+    "The conditional GAN of the configuration; what is not built wider has its unconditional twin's weights. ValueError for what cannot be built."
     config, plain = read_config(config, conditional_gan_config, 'conditional GAN')
     net, shape, adaptive = build_conditioning(config), tuple(config['image_shape']), config['entry'] == 'adaptive'
     if config['architecture'] != 'resnet' and (adaptive or config['label_discriminator'] == 'adaptive'):
@@ -651,7 +657,9 @@ def class_loss(
 
 # %% ../nbs/04_conditional.ipynb #e79f93b8
 class AuxiliaryGANTrainer(GANTrainer):
-    "Trains a `ConditionalGAN` whose discriminator guesses the label: its loss and the generator's gain a cross-entropy (Odena 2017)."
+    """Trains a `ConditionalGAN` whose discriminator guesses the label: its loss and the generator's gain a cross-entropy (Odena 2017).
+
+    ValueError for another discriminator, a `class_weight` that is no number above 0, and as `GANTrainer`."""
 
     def __init__(self, model, *args,
         class_weight: float = 1.,  # of the cross-entropies
@@ -660,9 +668,9 @@ class AuxiliaryGANTrainer(GANTrainer):
         if not isinstance(model.discriminator.net, AuxiliaryNet):
             raise ValueError(f'AuxiliaryGANTrainer needs a discriminator that guesses labels, and this one is a {type(model.discriminator.net).__name__}: build '
                              "it with label_discriminator='auxiliary', or use GANTrainer.")
-        model.discriminator.net.charged = True
         if isinstance(class_weight, bool) or not isinstance(class_weight, (int, float)) or not 0 < class_weight < math.inf:
             raise ValueError(f'AuxiliaryGANTrainer: class_weight={class_weight!r} was given; it must be a number above 0.')
+        model.discriminator.net.charged = True
         super().__init__(model, *args, reuse_backward=False, **options)  # the generator's loss is no function of the logits alone
         self.class_weight = class_weight
 
@@ -853,7 +861,8 @@ def rows_per_class(
     n_classes: int,  # K
     seed: int = 0  # of the choice
 ) -> Tensor:
-    "(K*n,) rows, n of each class, class by class. ValueError naming the class that has fewer."
+    "(K*n,) rows, n of each class, class by class. ValueError naming the class that has fewer, and for n below 1."
+    if n < 1: raise ValueError(f'n={n} images per class were asked for: take at least 1.')
     generator, rows = torch.Generator().manual_seed(derive_seed('rows per class', seed)), []
     for c in range(n_classes):
         there = (labels == c).nonzero()[:, 0]

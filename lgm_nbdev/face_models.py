@@ -20,7 +20,7 @@ from fastcore.meta import delegates
 from torch import Tensor, nn
 
 from .data import UNIT, Splits, ValueRange
-from .faces import attribute_columns, edit_codes, learn_planes, principal_components, read_attributes
+from .faces import attribute_columns, beside, edit_codes, learn_planes, principal_components, read_attributes
 from .gan import BlockChain, DCGANGenerator, dcgan_discriminator, dcgan_weights
 from .latents import LatentEditor, encode_images, interpolate_latents, interpolate_pixels, latent_arithmetic
 from .latents import pixel_arithmetic, rank_dimensions, traverse
@@ -184,7 +184,8 @@ def fit_ppca(
     sigma: float | None = None,  # of the noise, if it is stated; None: the most likely one
     seed: int = 0  # of the randomized decomposition
 ) -> LinearGaussian:
-    "The most likely linear-Gaussian model (Tipping & Bishop 1999, eqs. 7, 8). ValueError as `principal_components`."
+    "The most likely linear-Gaussian model (Tipping & Bishop 1999, eqs. 7, 8). ValueError as `principal_components`, and for a stated sigma not above 0."
+    if sigma is not None and not 0 < sigma < math.inf: raise ValueError(f'sigma={sigma!r} was stated; it is a standard deviation, a number above 0.')
     mean, std, V = principal_components(x, latent_dim, seed)
     if sigma is None: sigma = ppca_sigma(x.var(0).sum(), std.square(), x.shape[1])
     second = std.square().clamp_min(sigma**2)
@@ -207,7 +208,7 @@ def ppca_log_prob(
 def ppca_posterior(
     fit: LinearGaussian
 ) -> tuple[Tensor, Tensor, Tensor]:
-    "(weight (L, D), bias (L,), log-variance (L,)) of the posterior N(weight x + bias, exp(log-variance)) of the codes (Tipping & Bishop 1999, sec. 3.2)."
+    "(weight (L, D), bias (L,), log-variance (L,)) of the posterior N(weight x + bias, exp(log-variance)) of the codes (Tipping & Bishop 1999, sec. 3)."
     weight = fit.W/fit.second
     return weight.T, -fit.mean @ weight, (fit.sigma**2/fit.second).log()
 
@@ -245,7 +246,7 @@ def start_at_ppca(
 class EigenVAETrainer(VAETrainer):
     """A `VAETrainer` whose first step starts from probabilistic PCA of the first images it is given; arguments of `VAETrainer` and two more.
 
-    The linear maps then stay as they are, and the networks learn the rest. A run that is continued doesn't start again. ValueError as `VAETrainer`, and for fewer images than dimensions."""
+    The linear maps then stay as they are, and the networks learn the rest. A run that is continued doesn't start again. ValueError as `VAETrainer`, for another model, and for fewer images than dimensions."""
 
     def __init__(self, model, train_loader, val_loader=None, config=TrainerConfig(), out=None, optimizer=None, ema=None,
         beta: float = 1.,  # weight of the KL; 1 is the bound itself
@@ -256,6 +257,9 @@ class EigenVAETrainer(VAETrainer):
         start_images: int = 4000,  # training images that the linear start is computed from
         train_linear: bool = False  # let the optimizer move the linear maps, too
     ):
+        if not isinstance(model, EigenVAE):
+            raise ValueError(f'EigenVAETrainer starts an EigenVAE at probabilistic PCA, and was given a {type(model).__name__}, which has no linear maps: '
+                             'build_eigen_vae(config) makes one.')
         self.start_images = check_positive('start_images', start_images)
         for net in (model.encoder, model.decoder): net.linear.requires_grad_(train_linear)
         super().__init__(model, train_loader, val_loader, config, out, optimizer, ema, beta, samples_per_q, kl_warmup_steps, free_bits, watch_units)
@@ -284,7 +288,7 @@ def input_counts(
     size: int = 6  # H and W of the input
 ) -> Tensor:
     "(H', W') how many pixels of the input each pixel of the output depends on, in any of its channels."
-    impulses = torch.eye(size**2).view(-1, 1, size, size)
+    impulses = torch.eye(size**2).view(-1, 1, size, size).to(next(layer.parameters(), torch.empty(0)))
     return (layer(impulses) != layer(torch.zeros_like(impulses))).any(1).sum(0)
 
 # %% ../nbs/04b_face_models.ipynb #c5667284
@@ -312,7 +316,7 @@ def arithmetic_sheet(
     with_it, without = (attribute_rows(splits.train, name, present, n) for present in (True, False))
     base = splits.test.floats(attribute_rows(splits.test, name, False, 4))
     images = [splits.train.floats(rows) for rows in (with_it, without)]
-    codes = [encode_images(model, x, **options) for x in (*images, base)]
+    codes = [encode_images(model, beside(model, x), **options) for x in (*images, base)]
     decoded = [model.generate(z=z) for z in codes]
     rows = [decoded[2], latent_arithmetic(model, *codes), decoded[2], pixel_arithmetic(*decoded)[0]]
     return image_grid(torch.cat([torch.cat(rows[:2]), torch.cat(rows[2:])]), columns=8)
@@ -326,6 +330,7 @@ def edits_sheet(
     **options  # of `invert`, for a model without encoder
 ) -> NotebookImage:
     "A row for each face: itself, its reconstruction, and every attribute turned around in turn, the others held."
+    images = beside(model, images)
     z = encode_images(model, images, **options)
     again = model.generate(z=z)
     seen = read_attributes(classifier, again, list(planes))
@@ -368,7 +373,7 @@ def face_sheets(
     if not hasattr(model, 'codes'):
         z = torch.randn(2, model.latent_dim, generator=torch.Generator().manual_seed(0))
         return walk_sheets(model, z, model.generate(z=z))
-    faces = splits.test.floats(torch.arange(10))
+    faces = beside(model, splits.test.floats(torch.arange(10)))
     z = encode_images(model, faces)
     again, planes = model.generate(z=z), learn_planes(model, splits, classifier, n_train)
     shown = [attribute, *(name for name in planes if name != attribute)][:3]

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['REACH', 'COMBINATION', 'FACE_METRICS', 'palette', 'attribute_columns', 'read_attributes', 'AttributePlane',
-           'attribute_planes', 'edit_codes', 'EditScores', 'edit_scores_from_readings', 'edit_scores',
-           'principal_components', 'EigenFaces', 'faces_with', 'answered', 'learn_planes', 'edits_record',
+           'attribute_planes', 'edit_codes', 'EditScores', 'edit_scores_from_readings', 'beside', 'edit_scores',
+           'principal_components', 'EigenFaces', 'answers_of', 'faces_with', 'answered', 'learn_planes', 'edits_record',
            'edit_metrics', 'face_verdict', 'face_scores']
 
 # %% ../nbs/04a_faces.ipynb #a3c078ef
@@ -131,6 +131,12 @@ def edit_scores_from_readings(
     keeps = torch.stack([(reading == before).double().mean(0) for reading in after])
     return EditScores(tuple(names), (before == truth.bool()).double().mean(0), 1 - keeps.diagonal(), keeps, len(truth))
 
+# %% ../nbs/04a_faces.ipynb #5be51de0
+def beside(model, images: Tensor) -> Tensor:
+    "The images on the device of the model's parameters; as they are for a model without."
+    parameter = next(model.parameters(), None) if isinstance(model, torch.nn.Module) else None
+    return images if parameter is None else images.to(parameter.device)
+
 # %% ../nbs/04a_faces.ipynb #be8a0b0d
 def edit_scores(
     model,  # with `generate(z=...)`, and `codes` or gradients
@@ -146,7 +152,7 @@ def edit_scores(
     names = tuple(planes)
     if truth.shape != (len(images), len(names)):
         raise ValueError(f'{len(images)} images and the attributes {", ".join(names)} need truth of shape {(len(images), len(names))}; given {tuple(truth.shape)}.')
-    z = encode_images(model, images, **options)
+    z = encode_images(model, beside(model, images), **options)
     before = read_attributes(classifier, model.generate(z=z), names)
     after = [read_attributes(classifier, model.generate(z=edit_codes(z, planes, name, ~before[:, a], keep, reach)), names) for a, name in enumerate(names)]
     return edit_scores_from_readings(truth, before, after, names)
@@ -157,12 +163,14 @@ def principal_components(
     n: int,  # L components, fewer than N
     seed: int = 0  # of the randomized decomposition
 ) -> tuple[Tensor, Tensor, Tensor]:
-    "(mean (D,), standard deviations (L,) along the components, orthonormal components (D, L)), largest first. ValueError for too few rows."
+    """(mean (D,), standard deviations (L,) along the components, orthonormal components (D, L)), largest first. ValueError for too few rows.
+
+    A randomized search (Halko et al. 2011) in twice as many directions as are returned: the last ones of a search are found badly."""
     if len(x) <= check_positive('latent_dim', n):
         raise ValueError(f'{len(x)} images span at most {len(x) - 1} components, and latent_dim={n} were asked for.')
     mean = x.mean(0)
-    with seeded(seed): _, scale, axes = torch.pca_lowrank(x - mean, n, center=False, niter=3)
-    return mean, scale/(len(x) - 1)**0.5, axes
+    with seeded(seed): _, scale, axes = torch.pca_lowrank(x - mean, min(2*n, *x.shape), center=False, niter=3)
+    return mean, scale[:n]/(len(x) - 1)**0.5, axes[:, :n]
 
 # %% ../nbs/04a_faces.ipynb #e3d1dd90
 class EigenFaces:
@@ -197,20 +205,25 @@ class EigenFaces:
         return to_unit_images(self.mean + (z*self.scale) @ self.axes.T, UNIT)[0].unflatten(1, self.shape)
 
 # %% ../nbs/04a_faces.ipynb #34ac302f
-def faces_with(
+def answers_of(
     store,  # an ImageStore with attributes
     names: Sequence[str],  # which, in which order
-    n: int  # the first n images, or all there are
-) -> tuple[Tensor, Tensor]:
-    "((N, C, H, W) images in [0, 1], (N, A) bool their attributes). ValueError for images without attributes, or attributes they lack."
+    n: int  # the first n images, or all there are; at least 1
+) -> Tensor:
+    "(N, A) bool: the attributes of the first images. ValueError for images without attributes, attributes they lack, or n below 1."
     if store.attributes is None: raise ValueError(f'{store.name or "These images"} have no attributes, and editing needs them: use toyfaces or celeba.')
-    rows = torch.arange(min(n, len(store)))
-    return store.floats(rows), store.attributes[rows][:, attribute_columns(store.attribute_names, names)].bool()
+    return store.attributes[:check_positive('n', n), attribute_columns(store.attribute_names, names)].bool()
+
+
+def faces_with(store, names: Sequence[str], n: int) -> tuple[Tensor, Tensor]:
+    "((N, C, H, W) images in [0, 1], (N, A) bool their attributes). ValueError as `answers_of`."
+    answers = answers_of(store, names, n)
+    return store.floats(torch.arange(len(answers))), answers
 
 
 def answered(splits: Splits, classifier, n: int) -> list[str]:
     "The classifier's attributes of which the first n training faces have both answers."
-    shares = faces_with(splits.train, classifier.classes, n)[1].double().mean(0)
+    shares = answers_of(splits.train, classifier.classes, n).double().mean(0)
     return [name for name, share in zip(classifier.classes, shares.tolist()) if 0 < share < 1]
 
 # %% ../nbs/04a_faces.ipynb #cd8a196c
@@ -224,7 +237,7 @@ def learn_planes(
     "A plane for every attribute that the training faces have both answers of. ValueError as `attribute_planes`, and without attributes."
     names = answered(splits, classifier, n)
     x, y = faces_with(splits.train, names, n)
-    return attribute_planes(encode_images(model, x, **options), y, names)
+    return attribute_planes(encode_images(model, beside(model, x), **options), y, names)
 
 # %% ../nbs/04a_faces.ipynb #58a269d5
 def edits_record(scores: EditScores) -> dict:
@@ -248,13 +261,15 @@ def edit_metrics(
 ) -> dict:
     """JSON-able: `means` over the attributes counted, `per_attribute`, and n. Codes in which no plane can be found give zeros and the reason, `why`.
 
-    Attributes of which the training faces have only one answer are left out."""
+    Attributes of which the training faces have only one answer are left out. ValueError as `answers_of`, and for options of `invert` that are of no use."""
     names = answered(splits, classifier, n_train)
-    x, y = faces_with(splits.test, names, n_test)
-    try: planes = learn_planes(model, splits, classifier, n_train, **options)
+    x, known = faces_with(splits.train, names, n_train)
+    z = encode_images(model, beside(model, x), **options)  # outside of the try: wrong options are no property of the codes
+    x, truth = faces_with(splits.test, names, n_test)
+    try: planes = attribute_planes(z, known, names)
     except ValueError as error:  # codes that say nothing of an attribute
         return {'means': {'flips': 0., 'keeps': 0., 'attributes': 0}, 'per_attribute': {}, 'n': len(x), 'why': str(error)}
-    return edits_record(edit_scores(model, x, y, planes, classifier, keep, **options))
+    return edits_record(edit_scores(model, x, truth, planes, classifier, keep, **options))
 
 # %% ../nbs/04a_faces.ipynb #5a5e20fc
 def face_verdict(

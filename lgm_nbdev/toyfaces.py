@@ -187,8 +187,8 @@ YES_NO = {  # question -> (column, what its number has to be)
 def yes_no_answers(
     attributes: Tensor,  # (N, 22)
 ) -> Tensor:  # (N, 8) uint8, 1 for yes, columns YES_NO
-    "The answers to the questions in `YES_NO`."
-    columns = dict(zip(FACE_COLUMNS, attributes.T))
+    "The answers to the questions in `YES_NO`. Raises `ValueError` for what is no row of attributes: see `check_attributes`."
+    columns = dict(zip(FACE_COLUMNS, check_attributes(attributes).T))
     return torch.stack([holds(columns[name]) for name, holds in YES_NO.values()], 1).to(torch.uint8)
 
 # %% ../nbs/00e_toyfaces.ipynb #624824bc
@@ -201,7 +201,7 @@ def pixel_coverage(
 
 # %% ../nbs/00e_toyfaces.ipynb #0d7bebff
 def ellipse(x: Tensor, y: Tensor, rx: Tensor | float, ry: Tensor | float) -> Tensor:
-    "Signed distance from an ellipse around the origin with the half axes rx and ry, to first order (exact for a circle)."
+    "Signed distance from an ellipse around the origin with the half axes rx and ry, to first order (exact for a circle, but for its centre)."
     u, v = x / rx, y / ry
     norm, slope = (u * u + v * v).sqrt(), ((u / rx).square() + (v / ry).square()).sqrt()
     return norm * (norm - 1) / slope.clamp(min=1e-6)
@@ -217,7 +217,7 @@ def segment(
     x: Tensor,  # of the pixels
     y: Tensor,
     start: tuple,  # (x, y) of one end, numbers or tensors that broadcast with the pixels
-    end: tuple,  # (x, y) of the other end
+    end: tuple,  # (x, y) of the other end, another point
     r: float,  # half the thickness
 ) -> Tensor:  # negative inside
     "Signed distance from the segment between two points, r thick to each side, with round ends."
@@ -301,7 +301,7 @@ def project(
     cos: Tensor,
     forward: float = 1.,  # depth in units of the head's own surface: more for a nose
 ) -> tuple[Tensor, Tensor]:  # where it appears, and how much narrower things are there
-    "Place and foreshortening of a feature on a head that is turned, seen from far in front."
+    "Place and foreshortening of a feature on a head that is turned, seen from far in front; foreshortening is that of the surface, whatever `forward` is."
     r = (X / width).clamp(-.95, .95)
     z = (1 - r * r).sqrt()
     return X * cos + HEAD_DEPTH * forward * z * sin, (cos - HEAD_DEPTH * r / z / width * sin).clamp(min=.35)
@@ -558,7 +558,7 @@ FACES_VERSION = 1  # raised whenever a pixel of any face changes: caches and rec
 
 # %% ../nbs/00e_toyfaces.ipynb #eb6d53d6
 def draw_faces(
-    attributes: Tensor,  # (N, 22), columns FACE_COLUMNS
+    attributes: Tensor,  # (N, 22), columns FACE_COLUMNS, on the CPU, where the bytes of a face are always the same
     size: int = 64,  # height and width, 8 or more
     chunk: int = 32,  # faces at a time, which bounds the memory and stays in the processor's cache; the pictures do not depend on it
     painters: tuple[Callable[[Face], None], ...] = PAINTERS,  # the layers, from back to front
