@@ -118,7 +118,8 @@ def frechet_distance(
 
     Raises ValueError for shapes that do not fit, values that are not finite, and matrices that are no covariances."""
     cov1, cov2 = _covariance(cov1, 'first covariance'), _covariance(cov2, 'second covariance')
-    mu1, mu2 = (_matrix(np.asarray(mu).reshape(1, -1), what, 1)[0] for mu, what in ((mu1, 'first mean'), (mu2, 'second mean')))
+    row = lambda mu: (mu if isinstance(mu, Tensor) else np.asarray(mu)).reshape(1, -1)
+    mu1, mu2 = (_matrix(row(mu), what, 1)[0] for mu, what in ((mu1, 'first mean'), (mu2, 'second mean')))
     if not len(mu1) == len(mu2) == len(cov1) == len(cov2):
         raise ValueError(f'Means of length {len(mu1)} and {len(mu2)} with covariances of {len(cov1)} and {len(cov2)} rows: all four '
                          'must agree. Both clouds must come from the same layer of the same classifier.')
@@ -195,17 +196,24 @@ def gaussian_floor(
     m: int | None = None,  # size of the second; None means n
     seed: int = 0,  # of the draws
 ) -> float:
-    "FID of two independent samples of one Gaussian with the moments of `real`: what is zero in truth, and is not at finite n."
+    """FID of two independent samples of one Gaussian with the moments of `real`: what is zero in truth, and is not at finite n.
+
+    Raises ValueError for samples of fewer than 2, and for real features of fewer rows or with values that are not finite."""
+    m = n if m is None else m
+    if min(n, m) < 2: raise ValueError(f'Samples of {n} and {m} rows: a covariance needs at least 2, and so does the FID of two samples.')
     x = _matrix(real, 'real features', 2)
     x = (x - x.mean(0))/math.sqrt(len(x) - 1)
     factor = x if len(x) <= x.shape[1] else torch.linalg.qr(x).R  # factor^T factor = covariance
     generator = torch.Generator().manual_seed(seed)
-    draws = [torch.randn(size, len(factor), generator=generator, dtype=torch.float64) @ factor for size in (n, m or n)]
+    draws = [torch.randn(size, len(factor), generator=generator, dtype=torch.float64) @ factor for size in (n, m)]
     return _low_rank_fid(*draws)
 
 # %% ../nbs/03_evaluation.ipynb #ba9f8864
 def _probabilities(p, what: str = 'probabilities', per_split: int = 1) -> Tensor:
     "`p` as float64 rows that sum to 1; ValueError for logits, rows that do not sum to 1, and fewer rows than classes (in each split)."
+    if p is None:
+        raise ValueError(f'{what}: there are none, since a classifier of independent yes/no questions gives no distribution over classes. '
+                         'classifiers.CombinedAttributes makes classes of some of its answers.')
     p = _matrix(p, what, 1)
     sums = p.sum(1)
     if (p < -1e-6).any() or (sums - 1).abs().max() > 1e-3:
@@ -240,7 +248,7 @@ def inception_score_from_probabilities(
     """exp E KL(p(y|x) || p(y)) (Salimans et al. 2016, section 4), mean and deviation over splits.
 
     Raises ValueError for rows that are no probabilities, and for fewer images in a split than classes."""
-    if splits < 1: raise ValueError(f'splits={splits}: give a whole number from 1.')
+    if splits < 1 or splits % 1: raise ValueError(f'splits={splits}: give a whole number from 1.')
     p = _probabilities(p, per_split=splits)
     scores = [mean_kl(part, part.mean(0)).exp().item() for part in p.tensor_split(splits)]
     return InceptionScore(float(np.mean(scores)), float(np.std(scores)))
@@ -251,9 +259,10 @@ def mode_score_from_probabilities(
     real,  # (m, classes) probabilities of real images, or (classes,) their mean
 ) -> float:
     """exp(E KL(p(y|x) || p_g) - KL(p_g || p_data)), at most the Inception score; higher is better (after Che et al. 2017).
+    It is 0 where generated images have probability for a class that the data have none for.
 
     Raises ValueError for rows that are no probabilities, too few rows, and another number of classes."""
-    p, real = _probabilities(p), np.asarray(real.cpu() if isinstance(real, Tensor) else real)
+    p, real = _probabilities(p), np.asarray(real.detach().cpu() if isinstance(real, Tensor) else real)
     if real.ndim == 1: p_data = _probabilities(real[None], 'the marginal of the data', 0)[0]
     else: p_data = _probabilities(real, 'real probabilities').mean(0)
     if len(p_data) != p.shape[1]:
@@ -381,16 +390,18 @@ def median_distance(
 def mmd_from_features(
     real,  # (n, d) features of real images; array or tensor
     fake,  # (m, d) features of generated images
-    kernel: str | Callable = 'rbf',  # 'rbf', 'polynomial', or a function (n, d), (m, d) -> (n, m)
+    kernel: str | Callable = 'rbf',  # 'rbf', 'polynomial', or a symmetric function (n, d), (m, d) -> (n, m)
     bandwidth: float | None = None,  # sigma of the RBF kernel; None: median distance of REAL features, the same for all models
     degree: int = 3,  # of the polynomial kernel
 ) -> MMD:
     """Unbiased squared MMD over all pairs, and its variance, in blocks (Gretton et al. 2012; Sutherland et al. 2017).
 
-    Raises ValueError for values that are not finite, unequal d, fewer than 4 rows, or an unknown kernel."""
+    Raises ValueError for values that are not finite, unequal d, fewer than 4 rows, an unknown kernel, or a bandwidth that is not positive."""
     real, fake = _pair(real, fake, minimum=4)
     if kernel == 'rbf':
-        kernel = partial(rbf_kernel, bandwidth=bandwidth or median_distance(real))
+        if bandwidth is not None and not bandwidth > 0:
+            raise ValueError(f'bandwidth={bandwidth}: give a positive number, or None for the median distance.')
+        kernel = partial(rbf_kernel, bandwidth=median_distance(real) if bandwidth is None else bandwidth)
         fake, real = fake - real.mean(0), real - real.mean(0)
     elif kernel == 'polynomial': kernel = partial(polynomial_kernel, degree=degree)
     elif not callable(kernel): raise ValueError(f"Unknown kernel {kernel!r}: give 'rbf', 'polynomial' or a function of two matrices.")
@@ -404,7 +415,7 @@ class KID(NamedTuple):
     "What `kid_from_features` returns."
     value: float  # over all pairs; 0 in expectation for equal distributions; lower is better
     std: float  # standard error of `value`, from the formula
-    block_mean: float  # mean over disjoint blocks
+    block_mean: float  # mean over disjoint blocks of rows that follow each other (shuffle images that are sorted by class)
     block_std: float  # standard deviation (ddof 1) of one block
     blocks: int  # how many
     block_size: int  # rows of each cloud in a block
@@ -420,7 +431,7 @@ def kid_from_features(
     Raises ValueError for values that are not finite, unequal d, fewer than 8 rows, or blocks that do not fit twice."""
     real, fake = _pair(real, fake, minimum=8)
     n = min(len(real), len(fake))
-    size = block_size or max(4, min(1000, n//10))
+    size = max(4, min(1000, n//10)) if block_size is None else block_size
     if not 4 <= size <= n//2: raise ValueError(f'block_size={size}: blocks hold at least 4 rows, and two of them must fit into {n} rows.')
     whole = mmd_from_features(real, fake, 'polynomial')
     starts = range(0, n - size + 1, size)
@@ -461,7 +472,7 @@ def _sliced_wasserstein(x: Tensor, y: Tensor, projections: int, seed: int) -> fl
 
 # %% ../nbs/03_evaluation.ipynb #0f3fb61c
 class LipschitzCritic(nn.Module):
-    "A network (n, d) -> (n,) whose slope is at most 1 everywhere."
+    "A network (n, d) -> (n,) whose slope is at most 1 everywhere, float64. ValueError for an odd width: units are sorted in pairs."
 
     def __init__(self,
         d: int,  # features per row
@@ -469,6 +480,7 @@ class LipschitzCritic(nn.Module):
         depth: int = 3,  # matrices
     ):
         super().__init__()
+        if width % 2: raise ValueError(f'width={width}: the activation sorts pairs of units, so give an even number.')
         sizes = [d, *[width]*(depth - 1), 1]
         self.layers = nn.ModuleList(nn.Linear(a, b, dtype=torch.float64) for a, b in zip(sizes, sizes[1:]))
         for layer in self.layers: nn.init.orthogonal_(layer.weight)
@@ -507,7 +519,9 @@ def wasserstein_from_features(
 ) -> float:
     """1-Wasserstein distance of two clouds in the units of the features, >= 0; lower is better.
 
-    Raises ValueError for an unknown method, values that are not finite, unequal d; for 'exact' unequal or too many rows."""
+    Raises ValueError for an unknown method, no projections or steps, values that are not finite, unequal d; for 'exact' unequal or too many
+    rows, for 'critic' fewer than 4."""
+    if min(projections, steps) < 1: raise ValueError(f'projections={projections}, steps={steps}: give whole numbers from 1.')
     real, fake = _pair(real, fake, minimum=4 if method == 'critic' else 1)
     if method == 'exact': return _exact_wasserstein(real, fake)
     if method == 'sliced': return _sliced_wasserstein(real, fake, projections, seed)
@@ -564,7 +578,7 @@ def nearest_distances(
 
 # %% ../nbs/03_evaluation.ipynb #2bf7a432
 class Neighbours:
-    "What nearest-neighbour metrics need to know of two clouds, from one walk through each table of distances."
+    "What nearest-neighbour metrics need to know of two clouds, from one walk through each table of distances. ValueError as for the metrics."
 
     def __init__(self,
         real,  # (n, d) features of real images
@@ -572,9 +586,9 @@ class Neighbours:
         k: int = 3,  # neighbours that make a radius of precision and recall
         k_density: int | None = None,  # the same for density and coverage; None means k
     ):
-        self.k, self.k_density = k, k_density or k
+        self.k, self.k_density = k, k if k_density is None else k_density
         most = max(self.k, self.k_density)
-        if min(self.k, self.k_density) < 1: raise ValueError(f'k={k}: a ball reaches to the k-th neighbour, k from 1.')
+        if min(self.k, self.k_density) < 1: raise ValueError(f'k={k}, k_density={k_density}: a ball reaches to the k-th neighbour, k from 1.')
         self.real, self.fake = _pair(real, fake, minimum=most + 1)
         centre = self.real.mean(0)
         self.real, self.fake = self.real - centre, self.fake - centre
@@ -827,14 +841,17 @@ def per_class(
 ) -> PerClass:
     """A metric within each class (Heusel et al. 2017 for all classes; intra-class FID: Miyato and Koyama 2018).
 
-    ValueError where labels do not match rows."""
+    A class that only one of the two sets has is among the missing ones. ValueError where labels do not match rows, or a class has no name."""
     real, fake = _pair(real, fake)
     real_labels, fake_labels = (torch.as_tensor(labels).cpu() for labels in (real_labels, fake_labels))
     for rows, labels, what in ((real, real_labels, 'real'), (fake, fake_labels, 'generated')):
         if labels.shape != rows.shape[:1]:
             raise ValueError(f'{len(rows)} {what} rows and labels of shape {tuple(labels.shape)}: each row needs one class number.')
     values = {}
-    for c in range(int(real_labels.max()) + 1):
+    count = int(max(real_labels.max(), fake_labels.max())) + 1
+    if class_names is not None and len(class_names) < count:
+        raise ValueError(f'{len(class_names)} names for classes 0 to {count - 1}: give one name for each, or None for the numbers.')
+    for c in range(count):
         a, b = real[real_labels == c], fake[fake_labels == c]
         values[class_names[c] if class_names is not None else c] = metric(a, b) if min(len(a), len(b)) >= minimum else None
     missing = tuple(name for name, value in values.items() if value is None)
@@ -865,8 +882,12 @@ def check_generated(
     classifier,  # whose image_shape they must have
     what: str = 'generated images',  # how the error calls them
 ) -> Tensor:
-    "`images` themselves, if they are (n, C, H, W) floats in [0,1] that fit the classifier. Raises RangeError or ValueError."
-    if not isinstance(images, Tensor) or images.ndim != 4 or tuple(images.shape[1:]) != tuple(classifier.image_shape):
+    """`images` themselves, if they are (n, C, H, W) floats in [0,1] that fit the classifier. Raises RangeError or ValueError.
+
+    A network that resizes for itself (torchvision's, `net.any_size`) takes every size, grey or in colour."""
+    any_size = getattr(getattr(classifier, 'net', None), 'any_size', False)
+    shape = tuple(images.shape[1:]) if isinstance(images, Tensor) and images.ndim == 4 else None
+    if shape is None or shape != tuple(classifier.image_shape) and not (any_size and shape[0] in (1, 3)):
         given = f'a tensor of shape {tuple(images.shape)}' if isinstance(images, Tensor) else f'a {type(images).__name__}'
         raise ValueError(f'{what}: the classifier {classifier.name!r} takes a tensor (n, '
                          f'{", ".join(map(str, classifier.image_shape))}), and this is {given}. Metrics of another size or number of '
@@ -1061,7 +1082,8 @@ def prepare_reference(
 ) -> Reference:
     """Features of real images and the floor of each metric at this n.
 
-    Raises ValueError for an unknown metric, n above the number of test images, or memorization of images that are their own floor."""
+    Raises ValueError for an unknown metric, n above the number of test or of training images (floors take n of these), or memorization
+    of images that are their own floor."""
     chosen = choose_metrics(metrics, getattr(classifier, 'multi_label', False))
     n = min(10_000, len(data.test)) if n is None else n
     _check_n(chosen, n)
@@ -1075,7 +1097,7 @@ def prepare_reference(
         train = sample(data.train, len(data.train), 'training images').features
         to_train, validation = (nearest_distances(s.features, train)[:, 0] for s in
                                 (real, sample(data.validation, min(n, len(data.validation)), 'validation images')))
-    floor = Comparison(real, sample(data.train, min(n, len(data.train)), 'training images'), to_train, validation)
+    floor = Comparison(real, sample(data.train, n, 'training images'), to_train, validation)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         floors = {m.name: m.compute(floor) for m in chosen}
@@ -1112,7 +1134,7 @@ def evaluate(
     metrics=None,  # names of METRICS; None means all. Precision brings recall
     seed: int = 0,  # of the generation, and of the choice of real images
     repeats: int = 1,  # independent generations (a tensor needs repeats*n images): the value is their mean, the spread its standard error
-    parts: int = 5,  # with repeats=1: disjoint parts whose deviation over sqrt(parts) is the spread; 0 for no spread
+    parts: int = 5,  # with repeats=1: disjoint parts whose deviation over sqrt(parts) is the spread; 0 or 1 for no spread
     progress: bool = False,  # True: print what is being done, and the table at the end
 ) -> dict:
     """A JSON-able record of every metric, its floor, its spread, n, classifier and conventions.
@@ -1183,14 +1205,15 @@ def _record(runs: list[dict], reference: Reference, classifier, chosen: list[Met
     for m in chosen:
         values = [run[m.name][0] for run in runs]
         spread = float(np.std(values, ddof=1)/math.sqrt(len(runs))) if len(runs) > 1 else runs[0][m.name][1]
+        details = runs[0][m.name][2] if len(runs) == 1 else {k: float(np.mean([run[m.name][2][k] for run in runs])) for k in runs[0][m.name][2]}
         metrics[m.name] = {'value': float(np.mean(values)), 'floor': float(reference.floors[m.name]), 'spread': spread,
                            'n': min(reference.n, m.at_most or reference.n), 'better': m.better,
-                           **({'details': runs[0][m.name][2]} if m.details else {})}
+                           **({'details': details} if m.details else {})}
     left_out = [m.name for m in METRICS.values() if m.needs == 'probabilities' and getattr(classifier, 'multi_label', False)]
-    how = 'deviation of disjoint parts / sqrt(parts)' if options['parts'] > 1 else None
     return {'kind': 'evaluation', 'dataset': reference.dataset, 'n': reference.n, 'reference_split': reference.split, 'reference_seed': reference.seed, **options,
             'classifier': classifier.to_record(), 'conventions': CONVENTIONS, 'left_out': left_out, 'metrics': metrics,
-            'spread': 'deviation of independent generations / sqrt(repeats)' if len(runs) > 1 else how}
+            'spread': 'deviation of independent generations / sqrt(repeats)' if len(runs) > 1 else
+                      'deviation of disjoint parts / sqrt(parts)' if options['parts'] > 1 else None}
 
 # %% ../nbs/03_evaluation.ipynb #e01b5b19
 def _warn_small(record: dict):
@@ -1289,8 +1312,9 @@ def fid_reconstructions(
     seed: int = 0,  # of the choice of images
 ) -> float:
     "FID of reconstructed test images against the same test images: what the decoder costs, without the prior. Errors as for `fid`."
+    there = next((p.device for p in model.parameters()), None) if isinstance(model, nn.Module) else None  # stores keep images on the CPU
     rows, value_range = real_rows(data.test, n, seed), getattr(model, 'value_range', None) or UNIT
-    portions = (model.reconstruct(value_range.from_unit(images)) for images in real_portions(data.test, rows))
+    portions = (model.reconstruct(value_range.from_unit(images.to(there or images.device))) for images in real_portions(data.test, rows))
     return _streamed_fid(real_portions(data.test, rows), portions, classifier, n)
 
 
@@ -1316,7 +1340,7 @@ def _real(data: Splits, classifier, n: int, seed: int) -> Sample:
 
 
 def inception_score(generate, classifier, n: int = 10_000, splits: int = 1, seed: int = 0) -> InceptionScore:
-    "Inception score of n generated images: see `inception_score_from_probabilities`. Arguments and errors as for `fid`."
+    "Inception score of n generated images: see `inception_score_from_probabilities`. Arguments and errors as for `fid`; not for attributes."
     return inception_score_from_probabilities(_generated(generate, classifier, n, seed).probabilities, splits)
 
 
@@ -1367,11 +1391,13 @@ def fid_infinity(
 ) -> FIDInfinity:
     """FID at several n and its extrapolation to infinity (after Chong and Forsyth 2020); both sets are subsampled without replacement.
 
-    Raises ValueError for too few rows (2d is the least that a line can start from) and values that are not finite."""
+    Raises ValueError for too few rows or a smallest size up to 2d, where the FIDs lie on no line, for fewer than 2 points or 1 draw, and for
+    values that are not finite."""
     real, fake = _pair(real, fake, minimum=2)
     n, d = min(len(real), len(fake)), real.shape[1]
-    smallest = smallest or max(n//5, 2*d + 1)
-    if not 2 <= d + 1 < smallest < n:
+    smallest = max(n//5, 2*d + 1) if smallest is None else smallest
+    if points < 2 or draws < 1: raise ValueError(f'points={points}, draws={draws}: a line needs at least 2 points, each of 1 draw or more.')
+    if not 2*d < smallest < n:
         raise ValueError(f'{n} rows of {d} features: the FIDs would run from n={smallest} to n={n}. Below 2d they are no straight line '
                          'over 1/n: generate more images.')
     sizes = tuple(int(round(1/v)) for v in np.linspace(1/n, 1/smallest, points))

@@ -60,7 +60,9 @@ def make_source(
     splits: Splits,  # of labelled images
     n_training: int = 10_000,  # training images to keep, from the start of the training part
 ) -> Source:
-    "The validation part to draw from, and the first training images to copy."
+    "The validation part to draw from, and the first training images to copy. Raises `ValueError` for images without labels."
+    if splits.validation.labels is None:
+        raise ValueError(f'{splits.name}: two of the faults are about classes, and these images have no labels. Take a data set with labels.')
     rows = torch.arange(min(n_training, len(splits.train)))
     return Source(splits.validation.floats(), splits.validation.labels, splits.train.floats(rows))
 
@@ -86,7 +88,7 @@ def add_noise(
     generator: torch.Generator,  # of the noise
 ) -> torch.Tensor:  # the same shape, in [0, 1]
     "Images with independent Gaussian noise on every value, clipped to [0, 1]."
-    noise = torch.randn(images.shape, generator=generator, dtype=images.dtype)
+    noise = torch.randn(images.shape, generator=generator, dtype=images.dtype).to(images.device)
     return (images + dose * noise).clamp(0, 1)
 
 # %% ../nbs/03b_failure_modes.ipynb #31192498
@@ -94,11 +96,13 @@ def blur(
     images: torch.Tensor,  # (N, C, H, W) in [0, 1]
     dose: float,  # standard deviation of the Gaussian, in pixels; 0 changes nothing
 ) -> torch.Tensor:  # the same shape, in [0, 1]
-    "Images smoothed by a Gaussian that reaches four standard deviations, mirrored at the borders."
+    "Images smoothed by a Gaussian that reaches four standard deviations, mirrored at the borders; `ValueError` where that is too far."
     reach = int(4 * dose + 0.5)
     if not reach:
         return images
-    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=images.dtype) / dose)**2)
+    if reach >= min(images.shape[-2:]):
+        raise ValueError(f'dose={dose}: this blur reaches {reach} pixels, farther than the mirrored image of {tuple(images.shape[-2:])}.')
+    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=images.dtype, device=images.device) / dose)**2)
     weights = (weights / weights.sum()).expand(images.shape[1], 1, 1, -1)
     padded = F.pad(images, (reach,) * 4, mode='reflect')
     rows = F.conv2d(padded, weights, groups=images.shape[1])
@@ -178,14 +182,15 @@ def corrupt(
     name: str,  # one of CORRUPTIONS
     source: Source,
     n: int,  # images
-    dose: float,  # >= 0, in the unit of the fault; 0 draws real images
+    dose: float,  # >= 0, in the unit of the fault, a share at most 1; 0 draws real images
     seed: int = 0,  # of the draws; the same seed draws the same images for every fault of the pixels
 ) -> torch.Tensor:  # (n, C, H, W) in [0, 1]
-    "Samples of a model with one fault. Raises `ValueError` for an unknown fault, a negative dose, or too few images."
+    "Samples of a model with one fault. Raises `ValueError` for an unknown fault, a dose that cannot be, or too few images."
     if name not in CORRUPTIONS:
         raise ValueError(f'There is no fault called {name!r}. There are: {", ".join(CORRUPTIONS)}.')
-    if dose < 0:
-        raise ValueError(f'dose={dose}: a dose is 0 or more, in units of {CORRUPTIONS[name].unit}.')
+    unit = CORRUPTIONS[name].unit
+    if not 0 <= dose <= (1 if unit.startswith('share') else 1e6):
+        raise ValueError(f'dose={dose}: a dose is a number from 0, in units of {unit}, and a share is at most 1.')
     return CORRUPTIONS[name].apply(source, n, dose, torch.Generator().manual_seed(seed))
 
 # %% ../nbs/03b_failure_modes.ipynb #1be1c4b0
@@ -288,7 +293,11 @@ def dose_response(
     repeats: int = 5,  # disjoint sets of real images that make the floor and its spread
     seed: int = 0,  # of all draws
 ) -> dict:  # n, repeats, seed, classifier, clean {metric: [values]}, faults {fault: doses, unit, metrics {metric: [values]}}
-    "All metrics under every fault and dose, n = len(reference), JSON-able. Raises `ValueError` if `source` holds under repeats * n images."
+    """All metrics under every fault and dose, n = len(reference), JSON-able.
+
+    Raises `ValueError` for fewer than 2 repeats, which have no spread, and if `source` holds under repeats * n images."""
+    if repeats < 2:
+        raise ValueError(f'repeats={repeats}: what a metric sees is measured by the spread between sets of real images, so give 2 or more.')
     n = len(reference)
     def seen(images): return classify([images], classifier)
     real, training = seen(reference), seen(source.training).features
@@ -296,8 +305,9 @@ def dose_response(
     def table(sets):
         rows = [all_metrics(real, seen(images), training) for images in sets]
         return {metric: [row[metric] for row in rows] for metric in rows[0]}
+    if faults is None: faults = {name: fault.doses for name, fault in CORRUPTIONS.items()}
     record = {'n': n, 'repeats': repeats, 'seed': seed, 'classifier': classifier.to_record(), 'clean': table(clean), 'faults': {}}
-    for name, doses in (faults or {name: fault.doses for name, fault in CORRUPTIONS.items()}).items():
+    for name, doses in faults.items():
         record['faults'][name] = {'doses': list(doses), 'unit': CORRUPTIONS[name].unit,
                                   'metrics': table(corrupt(name, source, n, dose, seed) for dose in doses)}
     return record
