@@ -667,7 +667,7 @@ def sample_sheet(
     results: str | Path = 'results',
     budget: str = 'cpu',
     arms: Iterable[str] | None = None,  # names; None: all
-    most_bytes: int = 75_000,  # of the PNG: as many of the first 64 samples as fit
+    most_bytes: int = 60_000,  # of the PNG: as many of the first 64 samples as fit
     width: int = 700,  # pixels; wider grids would be shrunk by the page
 ) -> NotebookImage | None:  # None for a study that is not finished, or whose samples are no images
     "The first samples of the first seed of each arm, pixel for pixel. Raises `ValueError` that lists the arms for an unknown one."
