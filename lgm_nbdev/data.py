@@ -68,11 +68,16 @@ class DataError(ValueError):
 
 # %% ../nbs/00a_data.ipynb #9426cb7d
 def _per_channel(bound: float | tuple, x: torch.Tensor) -> float | torch.Tensor:
-    "`bound` ready to broadcast against `x`: a number stays one, one value per channel is shaped (C, 1, 1)."
+    """`bound` ready to broadcast against `x`: a number stays one, one value per channel is shaped (C, 1, 1), or (D,) for vectors
+    (N, D). Raises `ValueError` for another number of channels."""
     if not isinstance(bound, tuple):
         return bound
+    image = x.ndim > 2
+    if len(bound) > 1 and x.shape[-3 if image else -1:][:1] != (len(bound),):
+        raise ValueError(f'{len(bound)} values, one per channel, were given for a tensor of shape {tuple(x.shape)}. Give one number for '
+                         'all channels, or as many as there are: images are (..., C, H, W).')
     bound = torch.tensor(bound, dtype=x.dtype if x.is_floating_point() else torch.float32, device=x.device)
-    return bound.view(-1, *[1] * max(x.ndim - 2, 0))
+    return bound.view(-1, 1, 1) if image else bound
 
 
 def _seen_range(x: torch.Tensor) -> str:
@@ -179,7 +184,7 @@ def to_unit_images(
         raise RangeError(f'images: {(~torch.isfinite(unit)).sum().item()} of {unit.numel()} values are NaN or infinite, so '
                          'there is nothing to clip. The model that made them has diverged: go back to its last good checkpoint.')
     outside = (unit < -1e-6) | (unit > 1 + 1e-6)  # an overshoot of one rounding error is not worth reporting
-    return unit.clamp(0, 1), outside.double().mean().item() if unit.numel() else 0.
+    return unit.clamp(0, 1), outside.sum().item() / unit.numel() if unit.numel() else 0.
 
 # %% ../nbs/00a_data.ipynb #eb504d9b
 def disk_error(
@@ -282,9 +287,14 @@ class Store:
         index: torch.Tensor | np.ndarray | Sequence | slice,  # rows to keep, in this order; a slice copies nothing
         **changes,  # fields to replace, e.g. split='validation'
     ) -> Store:
-        "A store of the rows in `index`: a view for a slice (memory-mapped stays so), a copy in memory otherwise."
+        """A store of the rows in `index`: a view for a slice (memory-mapped stays so), a copy in memory otherwise. Raises
+        `ValueError` for a mask or for floats, which are not row numbers."""
         if not isinstance(index, slice):
-            index = torch.as_tensor(np.asarray(index), dtype=torch.int64)
+            index = torch.as_tensor(index if isinstance(index, torch.Tensor) else np.asarray(index))
+            if index.numel() and (index.dtype == torch.bool or index.is_floating_point()):
+                raise ValueError(f'subset: {str(index.dtype).removeprefix("torch.")} values were given, and what is wanted are row numbers. '
+                                 'A mask becomes row numbers by mask.nonzero()[:, 0].')
+            index = index.to('cpu', torch.int64)
             changes = {'memory_mapped': False, **changes}
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         rows = {name: value[index] for name, value in values.items() if isinstance(value, torch.Tensor)}
@@ -437,8 +447,8 @@ def check_limit(
     limit: int | None,  # what a caller gave
 ):
     "Raises `ValueError` unless `limit` is None or a whole number, 1 or more."
-    if limit is not None and (int(limit) != limit or limit < 1):
-        raise ValueError(f'limit={limit}: give a whole number of images, 1 or more, or None for all.')
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, (int, np.integer)) or limit < 1):
+        raise ValueError(f'limit={limit!r}: give a whole number of images, 1 or more, or None for all.')
 
 # %% ../nbs/00a_data.ipynb #a22bec51
 def limit_splits(
@@ -771,7 +781,8 @@ class Normalize(Transform):
         if value_range is None:
             return None
         low, high = [(np.asarray(bound) - self.mean) / self.std for bound in (value_range.low, value_range.high)]
-        low, high = [tuple(bound.tolist()) if bound.ndim else float(bound) for bound in (low, high)]
+        equal = all((bound == bound.flat[0]).all() for bound in (low, high))  # one value for all channels is a number
+        low, high = [float(bound.flat[0]) if equal else tuple(bound.tolist()) for bound in (low, high)]
         return ValueRange(low, high, 'signed' if (low, high) == (-1., 1.) else 'normalized')
 
     @classmethod
@@ -1423,7 +1434,9 @@ class DecodeJob:
 def first_shape(
     job: DecodeJob,  # what shall be decoded
 ) -> tuple[str, tuple]:  # name and (C, H, W) of the first image that can be decoded
-    "The shape that all images of `job` must have. Raises `DataError` if none can be decoded."
+    "The shape that all images of `job` must have. Raises `DataError` if there is none, or none that can be decoded."
+    if not job.names:
+        raise DataError(f'There is no image to decode. Looked for {", ".join(IMAGE_SUFFIXES)}: check the folder or the archive.')
     for name in job.names:
         with contextlib.suppress(DataError):
             return name, job.decode(name).shape
@@ -1632,6 +1645,7 @@ def image_splits(
     **options,  # of DecodeJob: size, mode, crop, on_error
 ) -> tuple[Splits, list[str]]:  # and the names of the images in the order train, validation, test
     "Splits of images decoded into a cache, each one slice of it. Raises `DataError` if one of the parts is empty."
+    check_limit(limit)
     names = []
     for part in range(3):
         chosen = [n for n in parts if parts[n] == part]
@@ -2208,11 +2222,12 @@ def measure_loader(
     options = LOADER_BUDGETS[budget]
     splits = get_splits(options['name'], limit=options['limit'])
     loader = BatchLoader(splits.train, options['batch_size'], transforms, device)
-    total, count = torch.zeros((), device=loader.device, dtype=torch.float64), 0
+    wide = torch.float32 if loader.device.type == 'mps' else torch.float64  # Apple's MPS has no float64
+    total, count = torch.zeros((), device=loader.device, dtype=wide), 0
     start = time.perf_counter()
     for epoch in range(options['epochs']):
         for batch in loader.batches(epoch):
-            total += batch.x.sum(dtype=torch.float64)
+            total += batch.x.sum(dtype=wide)
             count += len(batch.x)
     mean = total.item() / (count * math.prod(loader.image_shape))  # .item() waits for the device
     seconds = time.perf_counter() - start

@@ -105,6 +105,9 @@ def check_labels(
     n_classes: int,  # how many classes there are
 ):
     "Raise `ValueError` unless `labels` is a one-dimensional tensor of whole numbers in 0..n_classes-1."
+    if not isinstance(labels, torch.Tensor):
+        raise ValueError(f'Labels are of type {type(labels).__name__}; accepted is a one-dimensional tensor of whole numbers (B,). '
+                         'Make one with torch.tensor(labels).')
     if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise ValueError(f'Labels have shape {tuple(labels.shape)} and type {labels.dtype}; accepted is a one-dimensional '
                          'tensor of whole numbers (B,). Turn one-hot rows back with argmax(1), and floats with .long().')
@@ -119,6 +122,9 @@ def check_cond(
     batch: int,  # batch size of the input it goes with
 ):
     "Raise `ValueError` unless `cond` is exactly what a module built with `cond_dim` needs."
+    if cond is not None and not isinstance(cond, torch.Tensor):
+        raise ValueError(f'The condition is of type {type(cond).__name__}; accepted is a float tensor (B, cond_dim), one row per input, '
+                         'or None for an unconditional network. Class labels are made into one by OneHot.')
     if cond_dim is None and cond is not None:
         raise ValueError(f'A condition of shape {tuple(cond.shape)} was given to an unconditional network. Build the network '
                          'with cond_dim, the length of one condition vector, or leave cond out.')
@@ -482,7 +488,8 @@ class BlockOptions:
                                      ('upsampler', self.upsample, UPSAMPLERS), ('downsampler', self.downsample, DOWNSAMPLERS)):
             choose(kind, name, accepted)
         for name, value in asdict(self).items():
-            if isinstance(value, (int, float)):
+            named, optional = ('norm', 'activation', 'upsample', 'downsample'), ('squeeze_excite', 'cond_dim', 'groups')
+            if name not in named and not (value is None and name in optional):
                 check_positive(name, value)
         if self.kernel_size % 2 == 0:
             raise ValueError(f'kernel_size={self.kernel_size} is even, so that no pixel is in its middle and sizes would shift. '
@@ -653,6 +660,9 @@ def check_levels(
     **lists,  # name -> tuple or list of whole numbers, one entry per level
 ):
     "Raise `ValueError` unless all lists have one length, at least 1, and whole numbers of at least 1 in them."
+    for name, values in lists.items():
+        if not isinstance(values, (tuple, list)):
+            raise ValueError(f'{name}={values!r} is no list: pass a tuple with one entry per level, such as ({values!r},) for one level.')
     if len({len(values) for values in lists.values()}) != 1 or not all(lists.values()):
         given = ', '.join(f'{name}={tuple(values)}' for name, values in lists.items())
         raise ValueError(f'{given} do not describe the same levels: pass one entry per level in each, and at least one level.')
@@ -900,6 +910,7 @@ def vector_to_image_net(
     image_shape, shared = check_image_shape(image_shape), BlockOptions(**options)
     out_channels = image_shape[0] if out_channels is None else check_positive('out_channels', out_channels)
     check_positive('root_channels', root_channels), check_positive('head_stride', head_stride)
+    check_levels(filters=filters, strides=strides, n_blocks=n_blocks)
     size, *targets = level_sizes(image_shape[1:], (head_stride, *reversed(strides)))
     body = CNNBody(root_channels, filters, strides, n_blocks, direction='up', sizes=targets[-2::-1], **options)
     root = VectorRoot(in_features, (root_channels, *targets[-1]))

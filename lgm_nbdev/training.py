@@ -177,7 +177,7 @@ class TrainerConfig:
     max_steps: int | None = None  # stop after this many steps; the earlier of the two counts
     lr: float = 1e-3  # learning rate at the top of the schedule
     betas: tuple[float, float] = (0.9, 0.999)  # decay of the first and second moment (sgd: momentum; rmsprop: smoothing)
-    weight_decay: float = 0.
+    weight_decay: float = 0.  # strength of the pull towards zero, from 0 (adamw: apart from the gradient; the others: added to it)
     optimizer: str = 'adam'  # a key of `OPTIMIZERS`
     schedule: str = 'constant'  # a key of `SCHEDULES`
     warmup_steps: int = 0  # steps over which the learning rate rises linearly
@@ -188,7 +188,7 @@ class TrainerConfig:
     device: str = 'auto'  # 'auto' | 'cpu' | 'cuda' | 'cuda:0' | 'mps'
     ema_decay: float | None = None  # keep an average of the weights; 0.99 to 0.9999 are usual
     checkpoint_every_epochs: int | None = 1  # None: only at the end (and by steps)
-    checkpoint_every_steps: int | None = None
+    checkpoint_every_steps: int | None = None  # steps between checkpoints within an epoch; None: none
     plot_every: int | None = None  # epochs between calls of `plot_examples`
     eval_every: int | None = 1  # epochs between evaluations on the validation set
     patience: int | None = None  # stop after this many evaluations without a new best, and restore the best
@@ -328,7 +328,7 @@ def load(cls: History, path: str | Path  # a file `History` wrote
             kind = row.pop('kind')
             rows = {'step': history.steps, 'epoch': history.epochs}[kind]
             rows.append({k: math.nan if v is None else v for k, v in row.items()})
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, KeyError, AttributeError, TypeError):
             raise ValueError(f'{path}, line {number}, is not a row of a history: {line[:60]!r}. The file was changed or '
                              'belongs to another program; move it away and train again.') from None
     return history
@@ -487,11 +487,12 @@ def read_header(path: str | Path) -> tuple[dict, int]:
     if len(text) < length:
         raise CheckpointError(f'{path} is cut short: its header should have {length} bytes, {len(text)} are there. '
                               'Copy the file again, or use an earlier checkpoint.')
-    try: header = json.loads(text)
-    except ValueError:
-        raise CheckpointError(f'{path} is not a safetensors file: its header is not JSON. Copy it again, or use another '
-                              'checkpoint.') from None
-    end = 8 + length + max((entry['data_offsets'][1] for name, entry in header.items() if name != '__metadata__'), default=0)
+    try:
+        header = json.loads(text)
+        end = 8 + length + max((entry['data_offsets'][1] for name, entry in header.items() if name != '__metadata__'), default=0)
+    except (ValueError, LookupError, TypeError):
+        raise CheckpointError(f'{path} is not a safetensors file: its header is not JSON that says where tensors are. Copy it '
+                              'again, or use another checkpoint.') from None
     if size != end:
         wrong = 'cut short' if size < end else 'too long'
         raise CheckpointError(f'{path} is {wrong}: it should have {end} bytes and has {size}. Copy the file again, '
@@ -685,7 +686,7 @@ class NonFiniteLossError(RuntimeError):
         values = ', '.join(f'{name} = {value:.4g}' for name, value in terms.items())
         where = (f'The last good checkpoint is {checkpoint}.' if checkpoint else
                  'There is no checkpoint yet; give the trainer an `out` folder to have one.')
-        state = (f'The step was not taken: weights, optimizer and average are those of step {step - 1}.' if not taken else
+        state = (f'The step was not taken: weights and optimizer are those of step {step - 1}.' if not taken else
                  'This trainer\'s own train_step had taken the step before it could be checked: the weights are not to be used.')
         super().__init__(f'Step {step} gave a value that is not finite: {term} ({values}). {state} {where} Usual remedies: a '
                          "lower learning rate, `warmup_steps`, `grad_clip`, precision='float32', or a look at the data of this batch.")
@@ -743,14 +744,7 @@ class TrainerBase:
 def _check_parts(model, train_loader, val_loader, optimizer, ema, config):
     "Raises ValueError if loaders, model and optimizer do not belong together."
     for name, loader in (('train_loader', train_loader), ('val_loader', val_loader)):
-        if loader is None and name == 'val_loader': continue
-        if not hasattr(loader, '__len__') or len(loader) == 0:
-            raise ValueError(f'TrainerBase: {name} has no batches (or no length). Give a loader with at least one batch: '
-                             'a smaller batch_size, or drop_last=False.')
-        ranges = getattr(model, 'value_range', None), getattr(loader, 'value_range', None)
-        if None not in ranges and ranges[0] != ranges[1]:
-            raise ValueError(f'TrainerBase: the model works in {ranges[0]}, {name} gives images in {ranges[1]}. '
-                             'Add or remove a Normalize transform, or build the model with the loader\'s value_range.')
+        if loader is not None or name == 'train_loader': _check_loader(model, loader, name)
     own = {id(p) for p in model.parameters()}
     if optimizer is not None and not any(id(p) in own for group in optimizer.param_groups for p in group['params']):
         raise ValueError('TrainerBase: the optimizer trains none of the model\'s parameters. Build it from '
@@ -760,6 +754,17 @@ def _check_parts(model, train_loader, val_loader, optimizer, ema, config):
     if config.patience is not None and (val_loader is None or config.eval_every is None):
         raise ValueError(f'TrainerBase: patience={config.patience} stops training when the validation loss stops improving, and nothing '
                          'is evaluated. Give a `val_loader` and `eval_every`, or leave patience at None.')
+
+
+def _check_loader(model, loader, name):
+    "Raises ValueError if `loader` has no batches, or images in another range than the model's."
+    if not hasattr(loader, '__len__') or len(loader) == 0:
+        raise ValueError(f'TrainerBase: {name} has no batches (or no length). Give a loader with at least one batch: '
+                         'a smaller batch_size, or drop_last=False.')
+    ranges = getattr(model, 'value_range', None), getattr(loader, 'value_range', None)
+    if None not in ranges and ranges[0] != ranges[1]:
+        raise ValueError(f'TrainerBase: the model works in {ranges[0]}, {name} gives images in {ranges[1]}. '
+                         'Add or remove a Normalize transform, or build the model with the loader\'s value_range.')
 
 # %% ../nbs/00b_training.ipynb #79a959b1
 @patch
@@ -814,7 +819,7 @@ def optimizer_step(self: TrainerBase,
     norm = gradient_norm(gradients) if clip is None else clip_gradients(gradients, clip)
     terms = {name: v.detach() if isinstance(v, torch.Tensor) else v for name, v in {**terms, 'grad_norm': norm}.items()}
     if self._deferred_guard:
-        finite = [torch.isfinite(torch.as_tensor(terms[name], device=self.device)) for name in _guarded(terms)]
+        finite = [torch.isfinite(torch.as_tensor(terms[name], device=self.device)).all() for name in _guarded(terms)]
         self._bad = torch.maximum(self._bad, 1. - torch.stack(finite).all().float())  # once bad, no later step is taken either
         self.optimizer.found_inf, self.optimizer.grad_scale = self._bad, None
     else: self._refuse_non_finite(terms, self.step + 1)
@@ -881,17 +886,19 @@ def eval_step(self: TrainerBase, batch) -> dict[str, torch.Tensor]:
 def evaluate(self: TrainerBase, loader=None  # default: the validation set
              ) -> dict[str, float]:  # term -> mean over the examples
     """Returns each term's mean over all examples, each batch weighted by its count, with the averaged weights where an EMA
-    is kept. Draws the same noise every time, and leaves training as it was."""
+    is kept. Draws the same noise every time, and leaves training as it was. Raises ValueError for a loader without batches, or
+    with images in another range than the model's."""
     loader = self.val_loader if loader is None else loader
     if loader is None:
         raise ValueError('evaluate: there is nothing to evaluate on. Give a loader, or a `val_loader` to the trainer.')
+    _check_loader(self.model, loader, 'the loader given')
     rows = []
     with self.observing('evaluation'):
         for batch in batches_of(loader, 0):
             batch = self._to_device(batch)
             rows.append({'count': count_of(batch), **self.eval_step(batch)})
     rows = to_numbers(rows)
-    return weighted_mean(rows, [name for name in rows[0] if name != 'count'])
+    return weighted_mean(rows, list(dict.fromkeys(name for row in rows for name in row if name != 'count')))
 
 # %% ../nbs/00b_training.ipynb #795a3c0a
 @patch
@@ -943,7 +950,9 @@ def _flush(self: TrainerBase):
 # %% ../nbs/00b_training.ipynb #2aac6f34
 @patch
 def train_epoch(self: TrainerBase) -> dict | None:
-    "Returns the row of the epoch: takes its remaining steps, evaluates, saves, plots. None if Ctrl-C came first."
+    """Returns the row of the epoch: takes its remaining steps, evaluates, saves, plots. None if Ctrl-C came first. Called by
+    itself it raises FileExistsError, as `train_model` does, before the first step of a run whose `out` already holds another."""
+    if not self._inside and (self.step == 0 or self._restored_from is not None): self._open(False)
     if self.total_steps is None and self.config.schedule != 'constant': self._set_goal(None)  # says what is missing
     start = time.perf_counter()
     with self.training_numbers():
@@ -1108,7 +1117,8 @@ def resume(self: TrainerBase, path: str | Path,  # a checkpoint of this model, t
     if not accept_changes: self._refuse_changes(saved)
     saved.load_weights(self.model)
     optimizer_from_tensors(self.optimizer, saved.group('optimizer'), saved.meta['optimizer'])
-    if self.ema: self.ema.load(saved.group('ema'), saved.meta['ema'])
+    if self.ema and 'ema' in saved.meta: self.ema.load(saved.group('ema'), saved.meta['ema'])
+    elif self.ema: self.ema.restart()  # the run kept no average until now, and changes were accepted
     position = saved.meta['position']
     self.epoch, self.batch, self.step = position['epoch'], position['batch'], position['step']
     self._rng = saved.group('rng')
@@ -1150,6 +1160,13 @@ def load(self: EMA, averages: dict[str, torch.Tensor], meta: dict):
     "Takes up the averages and counters of a checkpoint; returns nothing."
     for name, average in self.averages.items(): average.copy_(averages[name])
     self.decay, self.updates, self.warmup = meta['decay'], meta['updates'], meta['warmup']
+
+
+@patch
+def restart(self: EMA):
+    "Begins again, at the weights the model has now; returns nothing."
+    for name, t in self._tensors().items(): self.averages[name].copy_(t)
+    self.updates = 0
 
 
 @patch

@@ -387,9 +387,10 @@ def plot_history(
     unit: str = '',  # of the loss and its terms, e.g. 'nats per image'; written on their axes
 ):  # the matplotlib Figure
     "Training and validation curves, one panel per term. Raises `ValueError` for a name that was never measured."
+    names = None if names is None else list(names)
     steps, epochs = _rows_of(history)
     per_step = {name for row in steps for name in numbers_in(row)}
-    known = per_step | {f'train/{name}' for name in per_step}  # an epoch's mean of what is already drawn step by step
+    known = per_step | ({f'train/{name}' for name in per_step} - set(names or ()))  # an epoch's mean of what is drawn step by step
     rows = [*steps, *({k: v for k, v in row.items() if k in POSITIONS or k not in known} for row in epochs)]
     panels = history_panels(rows, names)
     window = max(1, len(rows) // 30) if smooth == 'auto' else smooth
@@ -436,7 +437,7 @@ def results_table(
     digits: int = 4,  # significant digits of numbers that are not whole
     index: str | None = None,  # the column that names the lines
 ):  # pandas.DataFrame, for display: compute with the rows, not with this
-    "The rows as a table with numbers rounded to `digits` significant digits; what a row lacks is NaN."
+    "The rows as a table, its floats rounded to `digits` significant digits; what a row lacks is NaN. Raises `ValueError` for a column no row has."
     import pandas as pd
 
     def rounded(value):
