@@ -5,22 +5,26 @@
 # %% auto #0
 __all__ = ['KINDS', 'RECORD_FORMAT', 'RECORD_VERSION', 'BUDGETS', 'STATED_WIDTH', 'VAE_WORDS', 'GAN_WORDS', 'MODELS',
            'CONDITIONAL_WORDS', 'FLAGS', 'PARTS', 'RANGES', 'OWN_FILES', 'USER_ERRORS', 'SAMPLE_METRICS',
-           'VAE_MEANINGS', 'GAN_MEANINGS', 'SAMPLE_MEANINGS', 'MEANINGS', 'ENDINGS', 'QUICKSTART', 'QUICKSTART_SECONDS',
-           'QUICKSTART_FORMAT', 'Run', 'record_path', 'versions', 'machine', 'CpuClock', 'write_once', 'RecordError',
-           'seal', 'make_record', 'write_record', 'load_record', 'read_record', 'records', 'entry', 'records_table',
-           'Budget', 'ModelKind', 'Picture', 'transforms_for', 'first_images', 'vae_diagnosis', 'flow_diagnosis',
-           'vae_pictures', 'vae_walk', 'normalized_for', 'gan_diagnosis', 'gan_pictures', 'beyond_defaults',
-           'gan_defaults', 'conditional_diagnosis', 'conditional_pictures', 'labels_from_marginal', 'fields_of', 'find',
-           'parse_overrides', 'parse_value', 'make_settings', 'own_files', 'folder_state', 'refuse_occupied',
-           'open_folder', 'differences', 'Experiment', 'make_loaders', 'prepare', 'score', 'training_content',
-           'CommandError', 'Parser', 'in_words', 'run_command', 'train_parser', 'load_data', 'run_in_folder',
-           'train_action', 'finish_run', 'splits_of', 'sample_metrics', 'quietly', 'metrics_content', 'all_pictures',
-           'number_rows', 'evaluation_words', 'page_intro', 'write_page', 'load_model', 'save_samples', 'check_ending',
-           'sample_parser', 'sample_action', 'print_sampled', 'quickstart_parser', 'step_price', 'quickstart_settings',
-           'quickstart_run', 'side_by_side', 'comparison_rows', 'write_comparison', 'quickstart_action',
-           'evaluate_parser', 'evaluate_checkpoint', 'class_scores', 'class_words', 'read_evaluation',
-           'evaluate_action', 'classifier_parser', 'classifier_action', 'lgm_quickstart', 'lgm_train', 'lgm_sample',
-           'lgm_evaluate', 'lgm_train_classifier']
+           'VAE_MEANINGS', 'GAN_MEANINGS', 'SAMPLE_MEANINGS', 'MEANINGS', 'ENDINGS', 'OTHERS', 'QUICKSTART',
+           'QUICKSTART_SECONDS', 'QUICKSTART_FORMAT', 'Run', 'record_path', 'versions', 'machine', 'CpuClock',
+           'write_once', 'RecordError', 'seal', 'make_record', 'write_record', 'load_record', 'read_record', 'records',
+           'entry', 'records_table', 'Budget', 'ModelKind', 'Picture', 'transforms_for', 'first_images',
+           'vae_diagnosis', 'flow_diagnosis', 'vae_pictures', 'vae_walk', 'normalized_for', 'gan_diagnosis',
+           'gan_pictures', 'beyond_defaults', 'gan_defaults', 'label_grid', 'conditional_diagnosis',
+           'conditional_pictures', 'labels_from_marginal', 'told_attributes', 'chosen_attributes', 'with_attributes',
+           'constant_attributes', 'check_told', 'label_fields', 'attribute_grid', 'attribute_sheet', 'Obedience',
+           'obedience', 'attribute_reader', 'attribute_diagnosis', 'fields_of', 'find', 'parse_overrides',
+           'parse_value', 'make_settings', 'own_files', 'folder_state', 'refuse_occupied', 'open_folder', 'differences',
+           'Experiment', 'make_loaders', 'prepare', 'score', 'training_content', 'CommandError', 'Parser', 'in_words',
+           'run_command', 'train_parser', 'load_data', 'run_in_folder', 'train_action', 'finish_run', 'splits_of',
+           'sample_metrics', 'quietly', 'metrics_content', 'all_pictures', 'number_rows', 'told_words',
+           'evaluation_words', 'page_intro', 'write_page', 'load_model', 'save_samples', 'check_ending',
+           'label_from_words', 'attributes_from_words', 'sample_parser', 'sample_action', 'print_sampled',
+           'quickstart_parser', 'step_price', 'quickstart_settings', 'quickstart_run', 'side_by_side',
+           'comparison_rows', 'write_comparison', 'quickstart_action', 'evaluate_parser', 'evaluate_checkpoint',
+           'class_scores', 'class_words', 'two_sides', 'seen_in', 'attribute_scores', 'attribute_record',
+           'read_evaluation', 'evaluate_action', 'classifier_parser', 'classifier_action', 'lgm_quickstart',
+           'lgm_train', 'lgm_sample', 'lgm_evaluate', 'lgm_train_classifier']
 
 # %% ../nbs/05a_experiments.ipynb #6e976a44
 import argparse
@@ -41,23 +45,26 @@ import secrets
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 import lgm_nbdev
 from .bounds import IWAETrainer
-from .classifiers import CLASSIFIER_RECIPES, get_classifier, train_classifier
-from .conditional import CONDITIONAL_VAE, AuxiliaryGANTrainer, build_conditional_gan, build_conditional_vae, class_grid, classes_of
-from .conditional import conditional_gan_config, conditional_vae_config, evaluate_conditional, from_marginal
-from .conditional import generate_labelled, style_and_class
+from .classifiers import CLASSIFIER_RECIPES, AttributeLoader, balanced_accuracy, get_classifier, train_classifier
+from .conditional import CONDITIONAL_VAE, AttributeConditioning, AuxiliaryGANTrainer, ClassConditioning, build_conditional_gan
+from .conditional import build_conditional_vae, class_grid, class_metrics, classes_of, conditional_gan_config, conditional_vae_config
+from .conditional import conditional_verdict, draw_codes, evaluate_conditional, from_marginal, generate_labelled, images_of_classes
+from .conditional import nearest_first, style_and_class
 from .data import DATASETS, SIGNED, UNIT, BatchLoader, DataError, Normalize, Splits, ValueRange, atomic_path
 from .data import data_root, get_splits, read_json, resolve_device, to_unit_images, write_json
-from .evaluation import METRICS, check_evaluation, evaluate, format_evaluation, prepare_reference
+from .evaluation import METRICS, PORTION, check_evaluation, evaluate, format_evaluation, prepare_reference, real_portions, real_rows
 from .face_models import EigenVAETrainer, build_dcgan_vae, build_eigen_vae, dcgan_vae_config, eigen_vae_config
+from .faces import read_attributes
 from .flows import FlowVAETrainer, build_flow_vae, flow_vae_config
 from .gan import AlternatingGANTrainer, GANTrainer, build_gan, gan_config
 from .latents import interpolate_latents
@@ -67,7 +74,7 @@ from .tricks import RECOMMENDED_GAN, recommended_gan_training
 from .vae import RECOMMENDED, VAETrainer, active_units, build_vae, diagnose_collapse, full_precision, interpolate
 from .vae import recommended_training, vae_config
 from .visualization import NotebookImage, Section, comparison_grid, gif, html_report, image_grid, interpolation_strip
-from .visualization import plot_history, png_base64, png_bytes, results_table, save_image
+from .visualization import labelled_grid, plot_history, png_base64, png_bytes, results_table, save_image
 
 # %% ../nbs/05a_experiments.ipynb #79ccf81f
 @dataclass(frozen=True)
@@ -676,34 +683,58 @@ MODELS['gan'] = ModelKind(
 MODELS['gan_alternating'] = dataclasses.replace(MODELS['gan'], about='the same networks, updated in turn', trainer=AlternatingGANTrainer)
 
 # %% ../nbs/05a_experiments.ipynb #ea94ff5b
+def label_grid(
+    model,  # with labels
+    store,  # its training images
+    rows: int,  # Z codes
+    seed: int = 0,  # of the codes
+) -> torch.Tensor:  # (Z, K, C, H, W) in [0, 1]
+    "One code per row, one label per column: every class, or the first ten different answers of the training images."
+    if not told_attributes(model):
+        return class_grid(model, rows, seed)
+    answers = torch.tensor(list(dict.fromkeys(map(tuple, store.attributes[:1000].tolist())))[:10])
+    with seeded(seed):
+        z = draw_codes(model, rows)
+    return model.generate(z=z.repeat_interleave(len(answers), 0), labels=answers.repeat(rows, 1)).unflatten(0, (rows, len(answers)))
+
+
 def conditional_diagnosis(
     trainer,  # of a model with labels, after training
-    loader,  # a BatchLoader; not looked at
+    loader,  # a BatchLoader; looked at for attributes alone
 ) -> dict:  # JSON-able
-    "Of the variance between images of all classes from 16 codes, which shares belong to the label and to the code."
+    "Of the variance between images of several labels from 16 codes, which shares belong to the label and to the code; for attributes, `attribute_diagnosis`."
     with trainer.observing('diagnosis') as model:
-        grid = class_grid(model, 16, trainer.config.seed)
-    found = {'latent_dim': model.latent_dim, 'looked_at': grid.shape[0] * grid.shape[1]}
+        grid = label_grid(model, trainer.train_loader.store, 16, trainer.config.seed)
+        told = attribute_diagnosis(model, loader.store, trainer.config.seed) if told_attributes(model) else {}
+    found = {'latent_dim': model.latent_dim, 'looked_at': grid.shape[0] * grid.shape[1], **told}
     if grid.std() == 0:  # nothing varies, so there is nothing to share out
         return found
     shares = style_and_class(grid)
     return {'label_share': shares.label, 'style_share': shares.style, **found}
 
-
+# %% ../nbs/05a_experiments.ipynb #c0nd1c70
 def conditional_pictures(
     trainer,  # of a model with labels, after training
     loader,  # a BatchLoader of images the model was not trained on
 ) -> dict[str, Picture]:  # file name without ending -> picture
-    "Every class from the same ten codes, samples of labels as frequent as in the data, and reconstructions where there is an encoder."
+    "Every class (or every attribute, off and on) from the same codes, samples of labels as frequent as in the data, and reconstructions where there is an encoder."
+    seed, drawn = trainer.config.seed, {}
     with trainer.observing('pictures') as model:
-        grid, drawn = class_grid(model, 10, trainer.config.seed), {}
+        samples = labels_from_marginal(model, trainer.train_loader.store).generate(64, seed=seed)
         examples = trainer.plot_examples() if hasattr(model, 'encoder') else {}
-        samples = from_marginal(model, trainer.train_loader.store.labels).generate(64, seed=trainer.config.seed)
-    scale = max(1, round(56 / samples.shape[-1]))
-    if 'reconstructions' in examples:
-        drawn['reconstructions'] = image_grid(examples['reconstructions'], columns=8, scale=scale)
-    drawn |= {'classes': image_grid(grid.flatten(0, 1), columns=grid.shape[1], scale=scale), 'samples': image_grid(samples, columns=16, scale=scale)}
+        scale = max(1, round(56 / samples.shape[-1]))
+        if 'reconstructions' in examples:
+            drawn['reconstructions'] = image_grid(examples['reconstructions'], columns=8, scale=scale)
+        if told_attributes(model):
+            drawn['attributes'] = attribute_sheet(model, loader.store, seed)
+        else:
+            grid = class_grid(model, 10, seed)
+            drawn['classes'] = image_grid(grid.flatten(0, 1), columns=grid.shape[1], scale=scale)
+    drawn['samples'] = image_grid(samples, columns=16, scale=scale)
     words = CONDITIONAL_WORDS | {'reconstructions': VAE_WORDS['reconstructions']}
+    if told_attributes(model):
+        title, text, alt = words['attributes']
+        words['attributes'] = title, f'{text} From left to right: {", ".join(model.conditioning_net.names[:8])}.', alt
     return {name: Picture(image, *words[name]) for name, image in drawn.items()}
 
 # %% ../nbs/05a_experiments.ipynb #a70af42a
@@ -714,6 +745,13 @@ CONDITIONAL_WORDS = {  # picture -> (heading, what it shows and how to read it, 
         change; along a row whatever the random numbers mean (width, brightness, slant) should stay and the class should change. Equal columns mean that the
         labels are ignored, equal rows that the random numbers are.""",
         'A grid of generated images, ten rows, one column per class.',
+    ),
+    'attributes': (
+        'Off and on',
+        """Each row belongs to one set of random numbers and to the answers of one real image. The columns come in pairs: in the left one of a pair the
+        attribute named under the right one is switched off, in the right one it is switched on, and nothing else is changed. Within a pair this attribute
+        should change, and only it; pairs that look alike mean that the answer is ignored. There is room for the first eight attributes.""",
+        'Pairs of generated images, one pair for each attribute, without it and with it.',
     ),
     'samples': (
         'Samples',
@@ -727,23 +765,184 @@ def labels_from_marginal(
     model,  # with labels
     store,  # training images
 ):  # what `evaluate` takes
-    "The model with labels drawn from those of the training images. DataError for images without labels."
+    "The model with labels (classes, or whole rows of attributes) drawn from those of the training images. DataError for images without them."
+    if told_attributes(model):
+        return from_marginal(model, with_attributes(store, model.conditioning_net.names).attributes)
     classes_of(store)
     return from_marginal(model, store.labels)
 
 # %% ../nbs/05a_experiments.ipynb #01cd278c
 MODELS['conditional_vae'] = dataclasses.replace(
-    MODELS['vae'], architecture='ConditionalVAEGauss', about='variational autoencoder that is told the class', make_config=conditional_vae_config,
+    MODELS['vae'], architecture='ConditionalVAEGauss', about='variational autoencoder that is told the class, or attributes', make_config=conditional_vae_config,
     build=build_conditional_vae, diagnose=conditional_diagnosis, pictures=conditional_pictures, words=VAE_WORDS | CONDITIONAL_WORDS,
     sampler=labels_from_marginal, defaults={**MODELS['vae'].defaults, 'options': CONDITIONAL_VAE['options']})
 MODELS['conditional_gan'] = dataclasses.replace(
-    MODELS['gan'], architecture='ConditionalGAN', about='adversarial network that is told the class', make_config=conditional_gan_config,
+    MODELS['gan'], architecture='ConditionalGAN', about='adversarial network that is told the class, or attributes', make_config=conditional_gan_config,
     build=build_conditional_gan, diagnose=conditional_diagnosis, pictures=conditional_pictures, words=GAN_WORDS | CONDITIONAL_WORDS,
     sampler=labels_from_marginal)
 MODELS['auxiliary_gan'] = dataclasses.replace(
-    MODELS['conditional_gan'], about='the same, with a discriminator that guesses the class', trainer=AuxiliaryGANTrainer,
+    MODELS['conditional_gan'], about='the same for classes, with a discriminator that guesses the class', trainer=AuxiliaryGANTrainer,
     curves=(*MODELS['gan'].curves, 'class_loss', 'g_class_loss'),
     defaults={**gan_defaults(), 'config': {**gan_defaults()['config'], 'label_discriminator': 'auxiliary'}})
+
+# %% ../nbs/05a_experiments.ipynb #a77r0002
+def told_attributes(
+    model,  # any model
+) -> bool:
+    "Whether what the model is told are attributes."
+    return isinstance(getattr(model, 'conditioning_net', None), AttributeConditioning)
+
+
+def chosen_attributes(
+    store,  # images
+    wanted: str | Sequence[str] | None = None,  # names, in a list or with commas between them; None or 'all': all there are
+) -> tuple[str, ...]:
+    "Names of the attributes a model shall be told. Raises `DataError` for images without attributes, `ValueError` for an unknown or a repeated name, or none."
+    if getattr(store, 'attributes', None) is None:
+        raise DataError(f'{store.name or "This data set"} has no attributes; toyfaces and celeba have. A model of these data can be told '
+                        'their classes, if they have any, or nothing.')
+    known = tuple(store.attribute_names)
+    names = known if wanted in (None, 'all') else [name.strip() for name in wanted.split(',')] if isinstance(wanted, str) else list(wanted)
+    for name in names:
+        if name not in known:
+            raise ValueError(f'{store.name or "This data set"} has no attribute {name!r}. Accepted: {", ".join(nearest_first(str(name), known))}.')
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f'Attributes {", ".join(names) or "(none)"} were chosen: name at least one of {", ".join(known)}, and each at most once.')
+    return tuple(names)
+
+# %% ../nbs/05a_experiments.ipynb #a77r0004
+def with_attributes(
+    store,  # images with attributes
+    names: Sequence[str],  # which, in which order
+):  # the store
+    "The same images with these attributes alone. Raises what `chosen_attributes` raises, and `DataError` for a number outside [0, 1]."
+    names = chosen_attributes(store, names)
+    rows = store.attributes[:, [store.attribute_names.index(name) for name in names]]
+    for name, column in zip(names, rows.T):
+        if not ((column >= 0) & (column <= 1)).all():
+            raise DataError(f'{store.name}: the attribute {name!r} goes from {column.min():.3g} to {column.max():.3g}, and a model is told numbers from 0 (no) to '
+                            '1 (yes). Choose other attributes, or bring this one to [0, 1] first.')
+    return dataclasses.replace(store, attributes=rows, attribute_names=names)
+
+
+def constant_attributes(
+    store,  # training images with attributes
+) -> list[str]:
+    "Names of the attributes to which every image has the same answer, so that nothing can be learned about them."
+    return [name for name, column in zip(store.attribute_names, store.attributes.T) if (column == column[0]).all()]
+
+# %% ../nbs/05a_experiments.ipynb #a77r0006
+def check_told(
+    model: str,  # a name in MODELS
+    attributes,  # what was chosen, or None
+) -> bool:  # whether the model takes labels at all
+    "Raises `ValueError` where attributes were chosen for a model without labels."
+    takers = [name for name, kind in MODELS.items() if 'attributes' in _keywords(kind.make_config)]
+    if attributes is not None and model not in takers:
+        can = [name for name in takers if MODELS[name].trainer is not AuxiliaryGANTrainer]
+        raise ValueError(f'The model {model} takes no labels, so attributes mean nothing to it. Leave them out, or take a model that can be told them: {", ".join(can)}.')
+    return model in takers
+
+
+def label_fields(
+    splits,  # Splits: the data
+    model: str,  # a name in MODELS
+    own: Mapping,  # fields of the configuration that were asked for; 'attributes' as `chosen_attributes` takes them
+) -> dict:  # {'classes': names}, {'attributes': names}, or {}
+    "What the model is told, as fields of its configuration. Raises `ValueError` for a model that cannot be told this, `DataError` for data without labels."
+    wanted, store = own.get('attributes'), splits.train
+    if not check_told(model, wanted) or own.get('classes') is not None:
+        return {}
+    if wanted is None and (store.labels is not None or getattr(store, 'attributes', None) is None):
+        return {'classes': classes_of(splits)}
+    if {**MODELS[model].defaults.get('config', {}), **own}.get('label_discriminator') == 'auxiliary':
+        raise ValueError('A discriminator that guesses the class has nothing to guess in attributes, which are several answers at once: take conditional_gan, '
+                         'whose discriminator is told them (label_discriminator=projection).')
+    return {'attributes': with_attributes(store, chosen_attributes(store, wanted)).attribute_names}
+
+# %% ../nbs/05a_experiments.ipynb #a77r0008
+def attribute_grid(
+    model,  # told attributes
+    answers: torch.Tensor,  # (Z, A) in [0, 1], of real images
+    seed: int = 0,  # of the Z codes
+) -> torch.Tensor:  # (Z, A, 2, C, H, W) in [0, 1]
+    "From code k and row k of the answers, each attribute a set to 0 and to 1, the other answers as they are."
+    Z, A = answers.shape
+    asked = answers.cpu().float()[:, None, None].repeat(1, A, 2, 1)
+    for a in range(A):
+        asked[:, a, :, a] = torch.tensor([0., 1.])
+    with seeded(seed):
+        z = draw_codes(model, Z)
+    return model.generate(z=z.repeat_interleave(2 * A, 0), labels=asked.flatten(0, 2)).unflatten(0, (Z, A, 2))
+
+
+def attribute_sheet(
+    model,  # told attributes
+    store,  # images, whose first answers are taken
+    seed: int = 0,
+) -> NotebookImage:
+    "Six rows of `attribute_grid`, with the first eight attributes named."
+    names = model.conditioning_net.names[:8]
+    grid = attribute_grid(model, store.attributes[:6], seed)[:, :8].flatten(0, 2)
+    words = [word for name in names for word in ('without', name)] * (len(grid) // (2 * len(names)))
+    return labelled_grid(grid, words, columns=2 * len(names), scale=max(1, round(64 / grid.shape[-1])))
+
+# %% ../nbs/05a_experiments.ipynb #a77r000a
+class Obedience(NamedTuple):
+    "What `obedience` returns."
+    obeyed: dict  # attribute -> o_a, from 0 to 1
+    kept: float | None  # share of the other attributes that stay when one is switched; None if only one can be read
+
+
+def obedience(
+    model,  # told attributes
+    answers: torch.Tensor,  # (Z, A) of real images
+    classifier,  # a FixedClassifier of yes/no attributes, some of them the model's
+    seed: int = 0,  # of the codes
+) -> Obedience:
+    "How far each attribute that the classifier can read follows what is asked. Raises what `read_attributes` raises."
+    own = model.conditioning_net.names
+    names = [name for name in own if name in classifier.classes]
+    grid = attribute_grid(model, answers, seed)[:, [own.index(name) for name in names]].cpu()
+    seen = read_attributes(classifier, grid.flatten(0, 2), names).unflatten(0, grid.shape[:3])  # code, switched attribute, off or on, attribute read
+    off, on = (seen[:, :, s].diagonal(dim1=1, dim2=2).double().mean(0) for s in (0, 1))
+    others = ~torch.eye(len(names), dtype=torch.bool)
+    kept = (seen[:, :, 0] == seen[:, :, 1])[:, others].double().mean().item() if len(names) > 1 else None
+    return Obedience(dict(zip(names, ((on - off + 1) / 2).tolist())), kept)
+
+# %% ../nbs/05a_experiments.ipynb #a77r000c
+def attribute_reader(
+    store,  # images with attributes
+):  # (FixedClassifier or None, '' or why there is none)
+    "The classifier that reads these attributes back. Raises `CheckpointError` for a damaged one."
+    try:
+        judge = get_classifier(store.name)
+    except CheckpointError:
+        raise
+    except (FileNotFoundError, ValueError) as error:
+        return None, in_words(error)
+    if not judge.multi_label:
+        return None, f'the classifier {judge.name!r} tells classes apart; reading attributes back needs one of yes/no questions.'
+    if not set(judge.classes) & set(store.attribute_names):
+        return None, f'the classifier {judge.name!r} reads {", ".join(judge.classes)}, and none of {", ".join(store.attribute_names)}.'
+    if judge.image_shape != tuple(store.image_shape):
+        return None, f'the classifier {judge.name!r} takes images of shape {judge.image_shape}, and these have {tuple(store.image_shape)}.'
+    return judge, ''
+
+
+def attribute_diagnosis(model, store, seed: int = 0) -> dict:  # JSON-able
+    "Obedience over the answers of the first 16 images, beside what the classifier reads right in the first 256 of them; or why it was not measured."
+    judge, why = attribute_reader(store)
+    if judge is None:
+        return {'attribute_classifier': f'none: {why}'}
+    obeyed, kept = obedience(model, store.attributes[:16], judge, seed)
+    rows = torch.arange(min(256, len(store)))
+    logits = judge.logits(store.floats(rows.to(store.images.device)).cpu())[:, [judge.classes.index(name) for name in obeyed]]
+    answers = store.attributes[:256, [store.attribute_names.index(name) for name in obeyed]].cpu()
+    right = balanced_accuracy(logits, answers.round()).nanmean()
+    found = {'obedience': float(np.mean(list(obeyed.values()))), 'kept': kept, 'read_right': None if right.isnan() else right.item(),
+             **{f'obedience {name}': value for name, value in obeyed.items()}}
+    return {'attribute_classifier': f'{judge.name} v{judge.version} ({judge.sha256[:12]})', **{name: value for name, value in found.items() if value is not None}}
 
 # %% ../nbs/05a_experiments.ipynb #7bb3b5cd
 FLAGS = {
@@ -754,7 +953,7 @@ FLAGS = {
     'max_steps': '--steps',
     'progress': '--quiet',
     'classes': 'the data',
-    'attributes': 'Python: conditional_vae_config(shape, attributes=...)',
+    'attributes': '--attributes',
 }  # have flags of their own
 
 
@@ -838,14 +1037,14 @@ def make_settings(
     model: str = 'vae',  # a name in MODELS
     budget: str = 'cpu',  # a name in BUDGETS
     seed: int = 0,  # of weights, noise and order of the data
-    overrides: Mapping[str, Mapping] | None = None,  # part -> {field: value}, as `parse_overrides` makes them
+    overrides: Mapping[str, Mapping] | None = None,  # part -> {field: value}, as `parse_overrides` makes them; {'config': {'attributes': ['glasses']}} chooses attributes
 ) -> dict:  # JSON-able
-    "The settings of a run. Raises `ValueError` for anything unknown or out of its range."
+    "The settings of a run. Raises `ValueError` for anything unknown or out of its range, and what `label_fields` raises."
     kind, size, overrides = find(MODELS, model, 'model'), find(BUDGETS, budget, 'budget'), overrides or {}
-    shape, given = tuple(splits.train.image_shape), {'seed': lambda: seed, 'dataset': lambda: splits.name, 'classes': lambda: classes_of(splits)}
-    given = {name: value() for name, value in given.items() if name in _keywords(kind.make_config)}
+    shape, given, own = tuple(splits.train.image_shape), {'seed': seed, 'dataset': splits.name}, overrides.get('config', {})
+    given = {name: value for name, value in given.items() if name in _keywords(kind.make_config)}
     usual = kind.defaults
-    config = kind.make_config(shape, **{**_ranges(usual.get('config', {})), **given, **size.config, **_ranges(overrides.get('config', {}))})
+    config = kind.make_config(shape, **{**_ranges(usual.get('config', {})), **given, **size.config, **_ranges(own), **label_fields(splits, model, own)})
     given = overrides.get('trainer', {})
     trainer = TrainerConfig.from_dict({**usual.get('trainer', {}), **size.trainer, 'seed': seed, **given}).to_dict()
     data = {'batch_size': min(size.batch_size, usual.get('data', {}).get('batch_size', size.batch_size)), **overrides.get('data', {}), 'source': splits.source, 'image_shape': list(shape)}
@@ -987,15 +1186,17 @@ def make_loaders(
     settings: Mapping,  # from `make_settings`
     device='cpu',  # where the batches are made
 ) -> dict:  # part -> BatchLoader; only 'train' is shuffled
-    """One loader for each part of the data, with the transforms the model needs.
+    """One loader for each part of the data, with the transforms the model needs and the attributes it is told, if any.
 
     Raises `ValueError` for a batch larger than the training set.
     """
     transforms, size = MODELS[settings['model']].transforms(settings['config']), settings['data']['batch_size']
-    loaders = {'train': BatchLoader(splits.train, size, transforms, device, settings['seed'])}
+    names = settings['config'].get('attributes')
+    loader, told = (AttributeLoader, lambda store: with_attributes(store, names)) if names else (BatchLoader, lambda store: store)
+    loaders = {'train': loader(told(splits.train), size, transforms, device, settings['seed'])}
     for part in ('validation', 'test'):
-        store = getattr(splits, part)
-        loaders[part] = BatchLoader(store, min(size, len(store)), transforms, device, settings['seed'], shuffle=False)
+        store = told(getattr(splits, part))
+        loaders[part] = loader(store, min(size, len(store)), transforms, device, settings['seed'], shuffle=False)
     return loaders
 
 # %% ../nbs/05a_experiments.ipynb #3f827889
@@ -1112,7 +1313,8 @@ def train_parser() -> Parser:
             'Trains a model on a dataset and leaves a folder with checkpoint, history, numbers and pictures. '
             'A run that was stopped continues when the same command is given again.'
         ),
-        epilog='Example: lgm_train fashion vae --epochs 5 --set latent_dim=16 --set beta=4',
+        epilog='Examples: lgm_train fashion vae --epochs 5 --set latent_dim=16 --set beta=4; '
+               'lgm_train toyfaces conditional_vae --attributes glasses,smiling',
     )
     parser.add_argument('dataset', help='name of the data: ' + ', '.join('folder:PATH' if n == 'folder' else n for n in DATASETS))
     parser.add_argument(
@@ -1122,6 +1324,8 @@ def train_parser() -> Parser:
     parser.add_argument('--epochs', type=int, help='passes over the training images, in place of the budget\'s length')
     parser.add_argument('--steps', type=int, help='training steps, in place of the budget\'s length')
     parser.add_argument('--download', action='store_true', help='fetch the dataset if it is not there')
+    parser.add_argument('--attributes', metavar='NAME,NAME', help='which attributes of the data a conditional model is told, or all (default: '
+                        'the classes of the data; where there are none, all attributes)')
     parser.add_argument(
         '--set',
         action='append',
@@ -1144,6 +1348,14 @@ def _length(args, overrides: dict) -> dict:
             raise CommandError(f'{name} {value}: training needs at least 1.')
     if args.epochs is not None or args.steps is not None:
         overrides.setdefault('trainer', {}).update(epochs=args.epochs, max_steps=args.steps)
+    return overrides
+
+
+def _attributes(args, overrides: dict) -> dict:
+    "The overrides with the attributes of --attributes. Raises `ValueError` for a model that cannot be told any."
+    if args.attributes is not None:
+        overrides.setdefault('config', {})['attributes'] = args.attributes
+        check_told(args.model, args.attributes)
     return overrides
 
 
@@ -1175,7 +1387,7 @@ def run_in_folder(settings: Mapping, splits, out: Path, args) -> Experiment:
 def train_action(args):
     "What `lgm_train` does."
     size = find(BUDGETS, args.budget, 'budget')
-    overrides = _length(args, parse_overrides(args.sets, args.model))
+    overrides = _attributes(args, _length(args, parse_overrides(args.sets, args.model)))
     out = Path(args.out or Path('runs') / f'{re.sub("[^A-Za-z0-9]+", "-", args.dataset)}-{args.model}-seed{args.seed}')
     refuse_occupied(out, args.overwrite)
     resolve_device(args.device)
@@ -1188,11 +1400,16 @@ def train_action(args):
         f'Data: {splits.name}, {len(splits.train):,} / {len(splits.validation):,} / {len(splits.test):,} images for training /'
         f' validation / test, from {splits.source}.'
     )
+    if settings['config'].get('attributes'):
+        print(f'The model is told: {", ".join(settings["config"]["attributes"])}.')
+        for name in constant_attributes(with_attributes(splits.train, settings['config']['attributes'])):
+            print(f'Note: every training image has the same answer to {name}, so the model cannot learn what it means.')
     experiment = run_in_folder(settings, splits, out, args)
     metrics = finish_run(experiment, out, ['validation', 'test'] if args.test else ['validation'])
     for part, terms in metrics['metrics'].items():
         print(f'{part}: ' + ', '.join(f'{name} {value:.4g}' for name, value in terms.items()))
     print_sampled(metrics)
+    print(told_words(metrics['diagnosis']), end='')
     print(f'Everything is in {out}.')
 
 # %% ../nbs/05a_experiments.ipynb #6b84e0a3
@@ -1316,6 +1533,7 @@ GAN_MEANINGS = {  # the same for the terms of a GAN
     'sample_spread': 'How much samples differ from each other, pixel by pixel, as a share of what real images do. Near 0: collapsed.',
 }
 
+# %% ../nbs/05a_experiments.ipynb #a77r000j
 SAMPLE_MEANINGS = {  # the same for what any model can be asked
     'n': 'Images the mean is taken over.',
     'looked_at': 'Images these diagnoses come from.',
@@ -1324,8 +1542,16 @@ SAMPLE_MEANINGS = {  # the same for what any model can be asked
         'they are.'
     ),
     'clipped_share_reconstructions': 'The same for reconstructions.',
-    'label_share': 'Share of the variance between images of all classes that belongs to the class. Near 0: the labels are ignored.',
-    'style_share': 'Share of the same variance that belongs to the code, whatever the class. Near 0: every class has one picture.',
+    'label_share': (
+        'Share of the variance between images of all classes (or of ten rows of attributes) that belongs to the label. Near 0: the labels are ignored.'
+    ),
+    'style_share': 'Share of the same variance that belongs to the code, whatever the label. Near 0: every label has one picture.',
+    'attribute_classifier': 'The fixed classifier that reads attributes back from generated images, or why there is none.',
+    'obedience': (
+        'Each attribute is switched off and on; this is how often the classifier sees what was asked for, the mean over attributes. 0.5: nobody listens.'
+    ),
+    'kept': 'How often the other attributes are read as before when one is switched. 1 is easy for a model that does not listen.',
+    'read_right': 'How often the classifier is right about real images: more than this cannot be asked of generated ones.',
     'class_loss': 'How badly the discriminator guesses the class of real and of generated images, in nats.',
     'g_class_loss': 'How badly it guesses the class that the generator was asked for, in nats.',
     'fid': (
@@ -1389,8 +1615,22 @@ def number_rows(
     return rows + [
         {'number': name, last: row['value'], 'real images': row['floor'], 'meaning': MEANINGS.get(name, '')} for name, row in sampled.items()
     ] + [
-        {'number': name, first: value, 'meaning': MEANINGS.get(name, '')} for name, value in metrics['diagnosis'].items()
+        {'number': name, first: value, 'meaning': MEANINGS.get(name, 'The same for this attribute alone.' if name.startswith('obedience ') else '')}
+        for name, value in metrics['diagnosis'].items()
     ]
+
+# %% ../nbs/05a_experiments.ipynb #a77r000k
+def told_words(
+    diagnosis: Mapping,  # of a metrics record
+) -> str:  # a line, or '' for a model that is told no attributes
+    "How far a model does as it is told, in words, beside what must stand beside it; or why nobody knows."
+    if 'attribute_classifier' not in diagnosis:
+        return ''
+    if 'obedience' not in diagnosis:
+        return f"Attributes were not read back from the samples: {diagnosis['attribute_classifier'].removeprefix('none: ')}\n"
+    each = ', '.join(f'{name.removeprefix("obedience ")} {value:.2f}' for name, value in diagnosis.items() if name.startswith('obedience '))
+    beside = [f'{text} {diagnosis[name]:.2f}' for name, text in (('kept', 'other attributes kept'), ('read_right', 'real images read right')) if name in diagnosis]
+    return f"Attributes obeyed (0.5: not at all): {each}; {', '.join(beside)}.\n"
 
 
 def evaluation_words(
@@ -1501,6 +1741,56 @@ def check_ending(path: Path):
     if path.is_dir():
         raise CommandError(f'{path} is a folder. Give the name of a file to write, such as {path.name}/samples{path.suffix}.')
 
+# %% ../nbs/05a_experiments.ipynb #a77r000e
+OTHERS = 'others'  # stands for all attributes that are not named
+
+
+def label_from_words(
+    text: str,  # what stands behind --label
+    model,  # from `load_model`
+):  # what `generate(label=...)` takes
+    "A class as it was typed, or {attribute: number} with every attribute. Raises `CommandError` for a label of the other kind, and as `attributes_from_words`."
+    if told_attributes(model):
+        return attributes_from_words(text, model.conditioning_net.names)
+    net = getattr(model, 'conditioning_net', None)
+    if isinstance(net, ClassConditioning) and '=' in text and text not in net.names:
+        raise CommandError(f'--label {text}: this model was trained with classes, not with attributes. Give one of {", ".join(net.names)}.')
+    return text
+
+
+def attributes_from_words(
+    text: str,  # 'glasses=1,smiling=0.5' or 'glasses=1,others=0'
+    names: Sequence[str],  # of the model's attributes
+) -> dict[str, float]:  # attribute -> number from 0 to 1, all of them
+    "Raises `CommandError` for text without '=', an unknown, repeated or missing attribute, or what is no number from 0 to 1."
+    if '=' not in text:
+        raise CommandError(f'--label {text}: this model was trained with attributes, not with classes. Give each of {", ".join(names)} a number from 0 (no) to 1 '
+                           f'(yes): --label {",".join(f"{name}=1" for name in names[:2])}; {OTHERS}=0 answers all that are not named.')
+    found = {}
+    for name, number in (map(str.strip, part.partition('=')[::2]) for part in text.split(',')):
+        if name not in (*names, OTHERS):
+            raise CommandError(f'--label {text}: there is no attribute {name!r}. Accepted: {", ".join(nearest_first(name, names))}, or {OTHERS}.')
+        if name in found:
+            raise CommandError(f'--label {text}: {name} is given twice.')
+        found[name] = _share(number, f'--label {text}: {name}')
+    rest = None if OTHERS in names else found.pop(OTHERS, None)
+    missing = [name for name in names if name not in found]
+    if missing and rest is None:
+        raise CommandError(f'--label {text}: what about {", ".join(missing)}? There is no neutral answer, so give a number from 0 (no) to 1 (yes) for each, or '
+                           f'one for all of them: {OTHERS}=0.')
+    return {name: found.get(name, rest) for name in names}
+
+# %% ../nbs/05a_experiments.ipynb #a77r000f
+def _share(text: str, what: str) -> float:
+    "A number from 0 to 1. Raises `CommandError` for anything else."
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= 1:
+        raise CommandError(f'{what} is {text or "nothing"!r}; accepted is a number from 0 (no) to 1 (yes).')
+    return number
+
 # %% ../nbs/05a_experiments.ipynb #d8fb533f
 def sample_parser() -> Parser:
     "The words of `lgm_sample`."
@@ -1508,7 +1798,8 @@ def sample_parser() -> Parser:
         'lgm_sample',
         description='Draws images from a trained model. An existing FILE is replaced, as a whole or not at all.',
         epilog='Examples: lgm_sample runs/quickstart/gan -n 64 --out samples.png; '
-               'lgm_sample runs/fashion-conditional_gan-seed0 --label Sneaker -n 16 --out sneakers.png',
+               'lgm_sample runs/fashion-conditional_gan-seed0 --label Sneaker -n 16 --out sneakers.png; '
+               'lgm_sample runs/toyfaces-conditional_vae-seed0 --label glasses=1,smiling=0.5 -n 16 --out faces.png',
     )
     parser.add_argument('checkpoint', help='a .safetensors file, or the folder of a run (its last.safetensors is taken)')
     parser.add_argument('-n', type=int, default=64, metavar='N', help='how many images, at least 1 (default 64)')
@@ -1516,7 +1807,8 @@ def sample_parser() -> Parser:
         '--out', required=True, metavar='FILE', help='; '.join(f'{ending}: {what}' for ending, what in ENDINGS.items())
     )
     parser.add_argument('--seed', type=int, default=0, help='of the random numbers (default 0)')
-    parser.add_argument('--label', metavar='CLASS', help='one class, by name or number, for a model that was trained with labels')
+    parser.add_argument('--label', metavar='LABEL', help='for a model that was trained with labels: one class, by name or number; or a number from 0 (no) to 1 (yes) '
+                        'for each of its attributes, as glasses=1,smiling=0.5, where others=0 stands for all that are not named')
     parser.add_argument('--guidance', type=float, metavar='W', help='how far to go from "no label" (0) to the label (1) and beyond; needs label dropout in training')
     parser.add_argument('--raw', action='store_true', help='use the raw weights, not their average (EMA)')
     parser.add_argument('--device', default='auto', help="'auto', 'cpu', 'cuda', 'cuda:0' or 'mps' (default auto)")
@@ -1525,7 +1817,7 @@ def sample_parser() -> Parser:
     )
     return parser
 
-
+# %% ../nbs/05a_experiments.ipynb #a77r000l
 def sample_action(args):
     "What `lgm_sample` does."
     path = Path(args.out)
@@ -1537,7 +1829,8 @@ def sample_action(args):
     model, kind, saved = load_model(args.checkpoint, args.raw, args.device)
     if args.guidance is not None and args.label is None:
         raise CommandError(f'--guidance {args.guidance:g} leads towards a label: give --label, too.')
-    asked = {name: value for name, value in (('label', args.label), ('guidance', args.guidance)) if value is not None}
+    label = None if args.label is None else label_from_words(args.label, model)
+    asked = {name: value for name, value in (('label', label), ('guidance', args.guidance)) if value is not None}
     with torch.no_grad():
         images = generate_labelled(model, 1 if path.suffix == '.gif' else args.n, seed=args.seed, **asked)  # refuses a label the model does not know
         if path.suffix == '.gif':
@@ -1744,7 +2037,9 @@ def evaluate_checkpoint(
     judge = get_classifier(classifier or splits.name, device)
     path = Path(checkpoint) / 'last.safetensors' if Path(checkpoint).is_dir() else Path(checkpoint)
     found = quietly(say, evaluate, kind.sampler(model, splits.train), splits, judge, n, metrics=metrics, seed=seed)
-    if getattr(model, 'conditioning_net', None) is not None:
+    if told_attributes(model):
+        found['attributes'] = attribute_scores(model, splits, judge, n, seed)
+    elif getattr(model, 'conditioning_net', None) is not None:
         found['classes'] = class_scores(model, splits, judge, n, seed)
     record = {**found, 'source': splits.source, 'versions': versions(), 'machine': machine(device), 'checkpoint': {
         'sha256': hashlib.sha256(path.read_bytes()).hexdigest(), 'architecture': kind.architecture, 'dataset': named,
@@ -1773,12 +2068,69 @@ def class_words(
     record: Mapping,  # from `evaluate_checkpoint`
 ) -> str:  # '' for a model without labels
     "Conditional accuracy beside what must stand beside it, in a line."
-    found = record.get('classes')
+    found = record.get('classes') or record.get('attributes')
     if not found:
         return 'Too few images per class for the scores within classes.\n' if 'classes' in record else ''
-    words = [f"{name} {row['value']:.3g} (real images {row['floor']:.3g})" for name, row in found['metrics'].items()]
+    words = ', '.join(f"{name} {row['value']:.3g} (real images {row['floor']:.3g})" for name, row in found['metrics'].items()).replace('fid', 'FID')
     verdict = f" Verdict: {'; '.join(found['verdict'])}." if found['verdict'] else ''
-    return f"Asked for a class, {found['n']:,} images of each: {', '.join(words)}, means over classes.{verdict}\n".replace('fid', 'FID')
+    if 'classes' in found:
+        return f"Asked for a class, {found['n']:,} images of each: {words}, means over classes.{verdict}\n"
+    lost = f" Left out: {'; '.join(f'{name}, {why}' for name, why in found['left_out'].items())}." if found['left_out'] else ''
+    scored = ', '.join(name.removeprefix('with ') for name in found['per_side'] if name.startswith('with '))
+    means = f"{words}, means over images with and without {scored}.{verdict}" if words else 'nothing could be read back.'
+    return f"Asked for the attributes of {found['n']:,} test images: {means}{lost}\n"
+
+# %% ../nbs/05a_experiments.ipynb #a77r000h
+def two_sides(
+    *answers: torch.Tensor,  # (N,) zeros and ones, of one attribute, for each set of images
+) -> list[torch.Tensor]:  # for each set (2n,) rows: n without the attribute, then n with it
+    "Equally many rows of each side, n being what the smallest of all has."
+    groups = [[(column == side).nonzero()[:, 0] for side in (0, 1)] for column in answers]
+    n = min(len(rows) for pair in groups for rows in pair)
+    return [torch.cat([rows[:n] for rows in pair]) for pair in groups]
+
+
+def seen_in(portions: Iterable[torch.Tensor], classifier) -> tuple[torch.Tensor, torch.Tensor]:
+    "Features (N, d) of images that come in portions, and what the classifier says of them, (N, A) 0 and 1."
+    parts = [classifier.outputs(images.detach()) for images in portions]
+    return torch.cat([part.features for part in parts]), (torch.cat([part.logits for part in parts]) > 0).long()
+
+# %% ../nbs/05a_experiments.ipynb #a77r000i
+def attribute_scores(
+    model,  # told attributes
+    splits,  # Splits with these attributes
+    classifier,  # that reads them; attributes it does not know are left out
+    n: int | None = None,  # images; None: as many as there are test images, 10,000 at most
+    seed: int = 0,  # of the choice of real images and of the generation
+) -> dict:  # JSON-able
+    "Accuracy, FID, precision and recall with and without each attribute, their means, floors and the verdict. Raises `DataError` for data without the attributes."
+    names = model.conditioning_net.names
+    stores = [with_attributes(store, names) for store in (splits.test, splits.train)]
+    n = min(*map(len, stores), 10_000 if n is None else n)
+    rows = [real_rows(store, n, seed) for store in stores]
+    asked, known = (store.attributes[index] for store, index in zip(stores, rows))
+    (real, _), (train, train_said) = (seen_in(real_portions(store, index), classifier) for store, index in zip(stores, rows))
+    fake, said = seen_in(images_of_classes(model, asked, seed), classifier)
+    found, floor, left_out = {}, {}, {}
+    for a, name in enumerate(names):
+        test_rows, train_rows = two_sides(asked[:, a], known[:, a])
+        if name not in classifier.classes or not classifier.multi_label:
+            left_out[name] = f'the classifier {classifier.name} does not read it'
+        elif len(test_rows) < 10:
+            left_out[name] = 'fewer than 5 images with it or without it'
+        else:
+            column, sides = classifier.classes.index(name), (f'without {name}', f'with {name}')
+            found |= class_metrics(real[test_rows], fake[test_rows], said[test_rows, column], sides)
+            floor |= class_metrics(real[test_rows], train[train_rows], train_said[train_rows, column], sides)
+    return attribute_record(found, floor, {'n': n, 'seed': seed, 'classifier': classifier.to_record(), 'left_out': left_out})
+
+
+def attribute_record(found: dict, floor: dict, facts: dict) -> dict:
+    "The record of `attribute_scores`: means over both sides of all attributes beside their floors, and the verdict; without metrics where nothing could be scored."
+    mean = lambda table, name: float(np.mean([row[name] for row in table.values()]))
+    metrics = {name: {'value': mean(found, name), 'floor': mean(floor, name)} for name in ('accuracy', 'fid', 'precision', 'recall') if found}
+    return {'kind': 'attribute evaluation', **facts, 'metrics': metrics, 'per_side': found, 'floors': floor,
+            'verdict': conditional_verdict(metrics, 0.5) if found else []}
 
 # %% ../nbs/05a_experiments.ipynb #237d2e57
 def read_evaluation(
