@@ -75,12 +75,14 @@ def log_prob_of_draws(
 # %% ../nbs/01a_bounds.ipynb #33704c1b
 def check_noise(
     noise: Tensor | None,  # (K, B, L), (K, 1, L), or None
-    K: int  # draws wanted
+    K: int,  # draws wanted
+    latent_dim: int | None = None  # L; None: any
 ) -> None:
-    "Nothing, or ValueError: K is no whole number from 1, or the noise is for another number of draws."
+    "Nothing, or ValueError: K is no whole number from 1, or the noise is for another number of draws or of latent dimensions."
     check_positive('K', K)
-    if noise is not None and (noise.ndim != 3 or len(noise) != K):
-        raise ValueError(f'The noise has shape {tuple(noise.shape)}, and K={K} draws need ({K}, B, L) or ({K}, 1, L).')
+    L = 'L' if latent_dim is None else latent_dim
+    if noise is not None and (noise.ndim != 3 or len(noise) != K or latent_dim not in (None, noise.shape[2])):
+        raise ValueError(f'The noise has shape {tuple(noise.shape)}, and K={K} draws need ({K}, B, {L}) or ({K}, 1, {L}).')
 
 # %% ../nbs/01a_bounds.ipynb #3e24b233
 def importance_log_weights(
@@ -93,7 +95,7 @@ def importance_log_weights(
     """(K, B) log w = log p(x|z) + log p(z) - log q(z|x) in nats, with gradients.
 
     ValueError for K < 1, data outside the support (RangeError for images), or latent shapes that differ."""
-    check_noise(noise, K)
+    check_noise(noise, K, model.latent_dim)
     if check: check_data(model, x)
     z, log_q = model.posterior(x).draw(K, noise)
     check_draws(model, x, z, log_q)
@@ -145,14 +147,24 @@ def dreg_surrogate(
     return (weights*log_w).sum(0).mean()
 
 # %% ../nbs/01a_bounds.ipynb #9c812d95
-def plain_objective(model, x, K, noise=None) -> tuple[Tensor, Tensor]:
+def plain_objective(
+    model,  # with `posterior`, `decode`, `likelihood`
+    x: Tensor,  # (B, ...) data in the model's range
+    K: int,  # draws of z per x
+    noise: Tensor | None = None  # (K, B, L) or (K, 1, L) to use instead of draws
+) -> tuple[Tensor, Tensor]:
     "(bound averaged over the batch, log-weights (K, B)): automatic differentiation of the bound itself (Burda 2016)."
     log_w = importance_log_weights(model, x, K, noise, check=False)
     return iwae_from_weights(log_w).mean(), log_w
 
-def dreg_objective(model, x, K, noise=None) -> tuple[Tensor, Tensor]:
+def dreg_objective(
+    model,  # with `posterior`, `decode`, `likelihood`
+    x: Tensor,  # (B, ...) data in the model's range
+    K: int,  # draws of z per x
+    noise: Tensor | None = None  # (K, B, L) or (K, 1, L) to use instead of draws
+) -> tuple[Tensor, Tensor]:
     "(surrogate, log-weights (K, B)): see `dreg_surrogate`. ValueError for a posterior that cannot evaluate its density at a given z."
-    check_noise(noise, K)
+    check_noise(noise, K, model.latent_dim)
     q = model.posterior(x)
     z, _ = q.draw(K, noise)
     log_q = log_q_stopped(q, z)
@@ -207,7 +219,7 @@ def gradient_snr(
     repeats: int = 100,  # gradients drawn, at least 2; below 1/sqrt(repeats) the result is noise
     seed: int = 0  # of the draws
 ) -> float:
-    "|mean| / standard deviation of the gradient of the bound, averaged over the parameters of q (Rainforth 2018, eq. 7)."
+    "|mean| / standard deviation of the gradient of the bound, averaged over the parameters of q (Rainforth 2018, eq. 7). ValueError for 1 repeat."
     if check_positive('repeats', repeats) < 2: raise ValueError('repeats is 1, and a standard deviation needs at least 2 gradients.')
     with seeded(seed):
         parameters, mean, squares = inference_parameters(model, x), 0., 0.
@@ -514,10 +526,11 @@ def check_grey_levels(
     levels: int  # grey levels
 ) -> None:
     "Nothing, or ValueError: the images are not on the grey levels k/(levels - 1), so noise was added already or a transform was applied."
-    scaled = images.double()*(levels - 1)
-    if bool(((scaled - scaled.round()).abs() > 0.01).any()):
-        raise ValueError(f'The images are not on {levels} grey levels k/{levels - 1}: they were dequantized, resized or normalized before. '
-                         'Give them as the store holds them (store.floats()); the noise is added here, once.')
+    for part in images.split(256):
+        scaled = part.double()*(levels - 1)
+        if bool(((scaled - scaled.round()).abs() > 0.01).any()):
+            raise ValueError(f'The images are not on {levels} grey levels k/{levels - 1}: they were dequantized, resized or normalized before. '
+                             'Give them as the store holds them (store.floats()); the noise is added here, once.')
 
 # %% ../nbs/01a_bounds.ipynb #5bd93656
 def model_input(
@@ -552,11 +565,15 @@ class ImageBits:
     levels: int  # grey levels
 
     def to_record(self) -> dict:
-        "Means over images with the standard error from the choice of images, both divisors named, and the nats they come from."
-        error = lambda v: v.std().item()/math.sqrt(len(v)) if len(v) > 1 else None
+        """JSON-able: means over the images that have an estimate with the standard error from the choice of images, both divisors named,
+        and the nats they come from; None for a mean that is not finite."""
+        known = ~self.bits_per_dim.isnan()
+        number = lambda v: v if math.isfinite(v) else None
+        mean = lambda v: number(v[known].mean().item())
+        error = lambda v: number(v[known].std().item()/math.sqrt(int(known.sum()))) if known.sum() > 1 else None
         C, H, W = self.image_shape
-        return {'bits_per_dim': self.bits_per_dim.mean().item(), 'bits_per_dim_error': error(self.bits_per_dim), 'dims': C*H*W,
-                'bits_per_pixel': self.bits_per_pixel.mean().item(), 'bits_per_pixel_error': error(self.bits_per_pixel), 'pixels': H*W,
+        return {'bits_per_dim': mean(self.bits_per_dim), 'bits_per_dim_error': error(self.bits_per_dim), 'dims': C*H*W,
+                'bits_per_pixel': mean(self.bits_per_pixel), 'bits_per_pixel_error': error(self.bits_per_pixel), 'pixels': H*W,
                 'levels': self.levels, 'log_likelihood': self.log_likelihood.to_record()}
 
 # %% ../nbs/01a_bounds.ipynb #6832ae9b

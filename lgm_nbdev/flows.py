@@ -35,7 +35,7 @@ def flow_log_density(
     log_q0: Tensor,  # (...) log-density of the draws before the flow, in nats
     log_dets: list[Tensor]  # K tensors (...): log |det df_k/dz| of every step, at its own input
 ) -> Tensor:
-    "(...) log-density of the draws after K steps, by the change of variables (Rezende & Mohamed 2015, eq. 13)."
+    "(...) log-density of the draws after K steps, by the change of variables (Rezende & Mohamed 2015, eq. 7)."
     return log_q0 - sum(log_dets)
 
 # %% ../nbs/01b_flows.ipynb #ef9249ba
@@ -240,7 +240,9 @@ class ContextNet(nn.Module):
 # %% ../nbs/01b_flows.ipynb #89d30834
 @register_flow
 class CouplingFlow(Flow):
-    "Affine coupling (Dinh 2017) with context; even steps keep the even dimensions, odd steps the odd ones. The identity at the start."
+    """Affine coupling (Dinh 2017) with context; even steps keep the even dimensions, odd steps the odd ones. The identity at the start.
+
+    ValueError for fewer than 2 dimensions, no hidden unit, or a largest log-scale that is not positive."""
     name, min_dim = 'coupling', 2
 
     def __init__(self, dim, context_dim=0, position=0,
@@ -249,6 +251,8 @@ class CouplingFlow(Flow):
     ):
         super().__init__(dim, context_dim, position)
         hidden, self.max_log_scale = check_positive('hidden', hidden), max_log_scale
+        if not (isinstance(max_log_scale, (int, float)) and 0 < max_log_scale < math.inf):
+            raise ValueError(f'max_log_scale is {max_log_scale!r}: give a positive number, the most that the logarithm of a scale can be in one step.')
         self.register_buffer('keep', (torch.arange(dim) % 2 == position % 2).float(), persistent=False)
         self.net = ContextNet(nn.Linear(dim, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, 2*dim), context_dim)
 
@@ -415,7 +419,7 @@ def make_flow(
 # %% ../nbs/01b_flows.ipynb #31b51c80
 def fit_flow(
     flow: FlowSequence,  # without context; trained in place
-    log_density,  # (N, L) -> (N,) the target's log-density, up to a constant
+    log_density,  # (N, L) -> (N,) the target's log-density, up to a constant, for z of the flow's dtype and device
     steps: int = 500,  # Adam steps
     batch_size: int = 256,  # draws per step
     lr: float = 1e-2,  # learning rate at the start; it falls to zero along half a cosine
@@ -423,12 +427,12 @@ def fit_flow(
     seed: int = 0  # of the draws
 ) -> list[float]:
     "The losses, E[log q - log p~] in nats: at least minus the log of the target's integral (Rezende & Mohamed 2015, eq. 15)."
-    generator = torch.Generator().manual_seed(seed)
+    like, generator = next(flow.parameters()), torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(flow.parameters(), lr=lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     losses = []
     for _ in range(steps):
-        noise = torch.randn(batch_size, flow.dim, generator=generator)
+        noise = torch.randn(batch_size, flow.dim, generator=generator).to(like)
         z, log_det = flow(base_scale*noise)
         log_q0 = prior_log_prob(noise) - flow.dim*math.log(base_scale)  # the base is a flow, too: one scaling
         loss = (flow_log_density(log_q0, [log_det]) - log_density(z)).mean()

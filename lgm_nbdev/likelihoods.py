@@ -326,7 +326,7 @@ class BernoulliOnGreyValues(Bernoulli):
                'continuous_bernoulli, or binarize the data and report nats of bernoulli.')
 
 # %% ../nbs/00d_likelihoods.ipynb #454d6a0b
-_SERIES = (1/24, -1/2880, 1/181440, -1/9676800, 1/479001600, -691/15692092416000, 1/523069747200)  # B_2n / (2n (2n)!), n = 1..7
+_SERIES = (1/24, -1/2880, 1/181440, -1/9676800, 1/479001600, -691/15692092416000, 1/1046139494400)  # B_2n / (2n (2n)!), n = 1..7
 _SWITCH = 0.5  # |logit| below which the series is used: its first dropped term is then below 1e-17
 
 def _series(l2: Tensor, coefficients) -> Tensor:

@@ -213,7 +213,7 @@ class AETrainer(TrainerBase):
 # %% ../nbs/01_vae.ipynb #f65aa1b3
 @patch
 def data_of(self: AETrainer, batch) -> Tensor:
-    "The x of a batch (a `Batch`, a tensor, or a tuple that begins with x). ValueError for another range, or values outside the support."
+    "The x of a batch (a `Batch`, a tensor, or a tuple that begins with x). RangeError for another range, declared or found, ValueError for values outside the support."
     x = batch.x if hasattr(batch, 'x') else batch[0] if isinstance(batch, (tuple, list)) else batch
     declared, known = getattr(batch, 'value_range', None), self.model.value_range
     if declared is not None and declared != known:
@@ -221,6 +221,7 @@ def data_of(self: AETrainer, batch) -> Tensor:
         raise RangeError(f'The batch holds images in {declared}, and the model {wanted}. Build the model with value_range='
                          'loader.value_range, or change the transforms of the loader.')
     if x.device.type == 'cpu' or self.step == 0:  # elsewhere a look at the values would wait for the device each time
+        if declared is None and known is not None: known.check(x, 'the batch')
         self.model.likelihood.check_support(x, 'the batch')
     return x
 
@@ -555,7 +556,7 @@ def build_vae(
 def generate(self: VAEGauss,
     n: int | None = None,  # how many
     z: Tensor | None = None,  # (n, latent_dim) codes to decode; None: n draws from the prior
-    seed: int | None = None,  # the same seed gives the same images on every device; None: torch's global generator
+    seed: int | None = None,  # the same seed gives the same codes on every device, and the same means; None: torch's global generator
     sample: bool = False,  # True: a draw from p(x|z); False: its mean, which is what people call a sample
     batch_size: int = 256,  # images decoded at a time
     cond: Tensor | None = None  # (n, cond_dim) for a conditional model
@@ -575,12 +576,15 @@ def posterior_of(
     model: VAEGauss,
     loader  # a BatchLoader, or any iterable of batches, (x, labels) or, for an unconditional model, x alone
 ) -> tuple[Tensor, Tensor]:
-    "(mu, log_var) of q(z|x) for all x of the loader, each (N, L), on the CPU; in eval mode. A conditional model takes the batches' labels."
+    """(mu, log_var) of q(z|x) for all x of the loader, each (N, L), on the CPU; in eval mode. A conditional model takes the batches' labels.
+
+    RangeError for images outside the model's range."""
     device, parts = next(model.parameters()).device, []
     with eval_mode(model):
         for batch in loader:
             batch = move(batch, device)
             x, cond = batch if isinstance(batch, Tensor) else batch[0], condition_of_batch(model, batch)
+            if model.value_range is not None: model.value_range.check(x, 'images to encode')
             parts.append([t.cpu() for t in (model.encoding_parameters(x) if cond is None else model.encoding_parameters(x, cond))])
     return tuple(torch.cat(tensors) for tensors in zip(*parts))
 
@@ -597,7 +601,7 @@ def active_units(
     mu: Tensor,  # (N, L) means of q(z|x) over a data set, N at least 2
     threshold: float = 0.01  # variance above which a unit counts as active (Burda 2016)
 ) -> Tensor:
-    "(L,) boolean: does the posterior mean vary with x, Var_x(E[z_j|x]) > threshold? (Burda 2016, sec. 2). ValueError for fewer than 2 rows."
+    "(L,) boolean: does the posterior mean vary with x, Var_x(E[z_j|x]) > threshold? (Burda 2016, sec. 5.2). ValueError for fewer than 2 rows."
     if mu.ndim != 2 or len(mu) < 2: raise ValueError(f'active_units needs (N, L) posterior means of at least 2 examples, not {tuple(mu.shape)}.')
     return mu.var(0) > threshold
 
@@ -629,11 +633,11 @@ def aggregated_posterior(
 def mutual_information(
     mu: Tensor,  # (N, L) means of q(z|x)
     log_var: Tensor,  # (N, L) log-variances
-    generator: torch.Generator | None = None  # for the one draw per x
+    generator: torch.Generator | None = None  # for the one draw per x, on the CPU
 ) -> float:
     "I(x; z) in nats between an index among these N examples and its code, by one draw each, in float64; never above log N (Hoffman & Johnson 2016)."
     mu, log_var = mu.double(), log_var.double()
-    z = mu + (0.5*log_var).exp()*torch.randn(mu.shape, generator=generator, dtype=torch.float64)
+    z = mu + (0.5*log_var).exp()*torch.randn(mu.shape, generator=generator, dtype=torch.float64).to(mu.device)
     precision = (-log_var).exp()
     squared = z**2 @ precision.T - 2*z @ (mu*precision).T + (mu**2*precision).sum(1)  # [i, n]: of z_i under q(z|x_n)
     log_q = -0.5*(squared + log_var.sum(1))  # the constant is the same in both terms below
@@ -687,13 +691,16 @@ def diagnose_collapse(
     batch_size: int = 256,  # examples at a time
     labels: Tensor | None = None  # (N, ...) for a conditional model: what its conditioning net takes
 ) -> LatentReport:
-    "Is the latent space in use, and does it fill the prior? From the posterior of x, and from decoding with the codes of other x."
+    """Is the latent space in use, and does it fill the prior? From the posterior of x, and from decoding with the codes of other x.
+
+    ValueError for fewer than 2 examples, RangeError for images outside the model's range."""
+    device = next(model.parameters()).device
     batches = x.split(batch_size) if labels is None else list(zip(x.split(batch_size), labels.split(batch_size)))
     mu, log_var = posterior_of(model, batches)
     moments, active = aggregated_posterior(mu, log_var), int(active_units(mu).sum())
     with eval_mode(model):
-        codes, conds = mu.to(x.device), [condition_of_batch(model, batch) for batch in batches]
-        own, other = (torch.cat([model.likelihood.log_prob(full_precision(part), model.decode(code, c), check=False)
+        codes, conds = mu.to(device), [condition_of_batch(model, move(batch, device)) for batch in batches]
+        own, other = (torch.cat([model.likelihood.log_prob(full_precision(part.to(device)), model.decode(code, c), check=False)
                                  for part, code, c in zip(x.split(batch_size), z.split(batch_size), conds)]) for z in (codes, codes.roll(1, 0)))
     code_use = (own - other).mean().item()
     per_dim = kl_per_dim(mu, log_var)
