@@ -531,6 +531,7 @@ register(Study(
               DecisionRule('log_fid', 'gan', 'vae', 'lower', margin=round(-math.log(0.6), 4)), DecisionRule('precision', 'gan', 'vae', 'higher', margin=0.1)],
     budgets={'smoke': RunBudget('steps', 12, n=256), 'cpu': RunBudget('cpu_seconds', 450), 'gpu': RunBudget('images', 20_000_000)},
     metrics=('fid', 'log_fid', 'precision', 'recall'),
+    seeds=range(5),
     classifier='fashion',
 ));
 
