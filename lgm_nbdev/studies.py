@@ -580,6 +580,22 @@ register(Study(
     classifier='fashion',
 ));
 
+# %% ../nbs/05b_studies.ipynb #9ed518a4
+register(Study(
+    name='conditional_prior',
+    question='Does a conditional VAE obey better when it draws its codes from a Gaussian fitted to those of the class, in the place of the prior it was trained with?',
+    hypothesis="""With the same weights, codes drawn from a Gaussian per class that followed the codes of training give images that are recognized more often than codes from the
+        prior, in at least 0.80 of all cases. Their FID within the classes, and that of all images together, is lower. It costs variety: recall within the classes is lower. (After 1,500
+        steps, one seed, on validation images: 0.796 against 0.770 recognized, FID within classes 6.8 against 7.8, recall 0.13 against 0.15.)""",
+    base={'dataset': 'fashion', 'model': 'conditional_vae', 'beta': 2.},
+    arms=[Arm('standard'), Arm('fitted', {'fitted_prior': True})],
+    decision=[DecisionRule('conditional_accuracy', 'fitted', 'standard', 'higher'), DecisionRule('class_fid', 'fitted', 'standard', 'lower'),
+              DecisionRule('fid', 'fitted', 'standard', 'lower'), DecisionRule('class_recall', 'fitted', 'standard', 'lower')],
+    budgets={'smoke': RunBudget('steps', 12, n=256), 'cpu': RunBudget('steps', 2800), 'gpu': RunBudget('images', 20_000_000)},
+    metrics=('conditional_accuracy', 'class_fid', 'class_precision', 'class_recall', 'fid', 'precision', 'recall'),
+    classifier='fashion',
+));
+
 # %% ../nbs/05b_studies.ipynb #7b5acee0
 FACES_BASE = {'dataset': 'toyfaces', 'model': 'gan', **fields_in(FACE_GAN)}
 
