@@ -224,8 +224,9 @@ def class_counts(
     class_names: Sequence[str],  # K names
     shares: Tensor | None = None  # (K,) of the data, sum 1; None: equal
 ) -> ClassCounts:
-    "The histogram of classes with both comparisons. ValueError for shares that are not K positive numbers of sum 1."
+    "The histogram of classes with both comparisons. ValueError for shares that are not K positive numbers of sum 1, and for no labels at all."
     k, n = len(class_names), len(labels)
+    if n == 0: raise ValueError('There are no labels to count: a histogram needs at least one sample.')
     shares = torch.full((k,), 1/k, dtype=torch.float64) if shares is None else shares.double().cpu()
     if shares.shape != (k,) or (shares <= 0).any() or abs(shares.sum().item() - 1) > 1e-6:
         raise ValueError(f'shares {shares.tolist()} for {k} classes: give {k} positive numbers of sum 1.')
