@@ -729,14 +729,18 @@ def plot_search(
     values = {arm: sorted(trials.values()) for arm, trials in trial_values(evidence).items()}
     if evidence.state != 'finished':
         return None
-    figure, axes = new_figure(1, 2, width=8.6, height=3.2)
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+    figure, axes = new_figure(1, 2, width=9.4, height=3.2)
     for place, (arm, trials) in enumerate(values.items()):
         axes[0, 0].plot(trials, [-place] * len(trials), 'o', color=COLORS[place % len(COLORS)], alpha=0.6, markersize=5)
         axes[0, 1].plot(range(1, len(trials) + 1), [expected_best(trials, k) for k in range(1, len(trials) + 1)], color=COLORS[place % len(COLORS)], label=arm)
     axes[0, 0].set(xlabel='FID on validation images, each trial', xscale='log', yticks=[-k for k in range(len(values))])
     axes[0, 0].set_yticklabels(values)
     axes[0, 1].set(xlabel='trials one can afford', ylabel='expected best FID', yscale='log')
-    axes[0, 1].legend(fontsize=8)
+    for axis in (axes[0, 0].xaxis, axes[0, 1].yaxis):
+        axis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter=ScalarFormatter(), minor_formatter=NullFormatter())
+    figure.legend(*axes[0, 1].get_legend_handles_labels(), loc='outside right center', fontsize=8)
     return figure
 
 # %% ../nbs/05_report.ipynb #6647b26a
