@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from .data import BatchLoader, DataError, Splits, Store, ValueRange, derive_seed
 from .evaluation import PORTION, classify, fid_from_features, precision_recall_from_features
 from .gan import ARCHITECTURES, GAN, AlternatingGANTrainer, Discriminator, GANTrainer, Generator, Verdict, build_gan, gan_config
-from .layers import ACTIVATIONS, ConditionalNet, OneHot, apply_spectral_norm, check_cond, choose, image_to_vector_net, vector_to_image_net
+from .layers import ACTIVATIONS, ConditionalNet, OneHot, apply_spectral_norm, check_cond, check_positive, choose, image_to_vector_net, vector_to_image_net
 from .training import TrainerBase, TrainerConfig, eval_mode, seeded, stream_seed
 from .tricks import RANGES, RECOMMENDED_GAN
 from .vae import VAEGauss, VAETrainer, build_vae, full_precision, linear_interpolation, vae_config
@@ -372,7 +372,7 @@ class ShiftedDecoder(WithShift):
 class FittedPrior(nn.Module):
     """A Gaussian for each label that follows the codes of training, N(m, S) of @eq-cond-fitted, at first N(0, I).
 
-    The condition must be a one-hot vector times the square root of its length. In between (guidance, mixed labels) draws are as linear in it as A c is."""
+    The condition must be a one-hot vector times the square root of its length. Between labels the draws are as linear in it as A c is."""
 
     def __init__(self,
         cond_dim: int,  # length of the condition, K: the classes, and "no label" if there is one
@@ -390,11 +390,12 @@ class FittedPrior(nn.Module):
         cond: Tensor  # (B, K)
     ) -> None:
         "Lets the averages follow a batch."
-        z, share = z.to(self.mean), (cond > 0).to(self.mean)
-        n = share.sum(0)
-        weight = 1 - (1 - self.momentum)**n
-        self.mean.lerp_(share.T @ z/n.clamp_min(1)[:, None], weight[:, None])
-        self.square.lerp_(torch.einsum('bk,bi,bj->kij', share, z, z)/n.clamp_min(1)[:, None, None], weight[:, None, None])
+        with torch.autocast(self.mean.device.type, enabled=False):  # a covariance is a difference of these: bfloat16 has too few digits
+            z, share = z.to(self.mean), (cond > 0).to(self.mean)
+            n = share.sum(0)
+            weight = 1 - (1 - self.momentum)**n
+            self.mean.lerp_(share.T @ z/n.clamp_min(1)[:, None], weight[:, None])
+            self.square.lerp_(torch.einsum('bk,bi,bj->kij', share, z, z)/n.clamp_min(1)[:, None, None], weight[:, None, None])
 
     def factors(self) -> Tensor:
         "(K, L, L) lower triangles with S = F F^T."
@@ -404,8 +405,9 @@ class FittedPrior(nn.Module):
 
     def forward(self, noise, cond):
         "(B, L) noise (B, L) of N(0, I) -> codes of the labels: m + F noise."
-        share = cond.to(self.mean)/math.sqrt(cond.shape[1])
-        return (share @ self.mean + torch.einsum('bk,kij,bj->bi', share, self.factors(), noise.to(self.mean))).to(noise)
+        with torch.autocast(self.mean.device.type, enabled=False):
+            share = cond.to(self.mean)/math.sqrt(cond.shape[1])
+            return (share @ self.mean + torch.einsum('bk,kij,bj->bi', share, self.factors(), noise.to(self.mean))).to(noise)
 
 
 class FollowedDecoder(nn.Module):
@@ -529,7 +531,7 @@ def generate(self: Labelled,
     with torch.no_grad(), eval_mode(self):
         if cond is None: cond = self.conditioning_net.no_label(n)
     check_cond(cond, self.conditioning_net.cond_dim, n)
-    if z is None: z = self.own_codes(n, seed, cond)
+    if z is None: z = self.own_codes(n, seed, cond if guidance == 1 else self.condition(label if labels is None else labels, n))  # only the decoder is guided
     return super(Labelled, self).generate(n, z, seed, cond=cond, **options)
 
 @patch
@@ -571,7 +573,7 @@ class ConditionalVAEGauss(Labelled, VAEGauss):
         "(n, latent_dim) draws from the fitted prior, of the noise that a model without one would decode; None for such a model."
         if not isinstance(self.decoder, FollowedDecoder): return None
         generator = None if seed is None else torch.Generator().manual_seed(seed)
-        return self.prior_codes(torch.randn(n, self.latent_dim, generator=generator), cond)
+        return self.prior_codes(torch.randn(check_positive('n', n), self.latent_dim, generator=generator), cond)
 
 # %% ../nbs/04_conditional.ipynb #1209f149
 class ConditionalGAN(Labelled, GAN):
@@ -803,7 +805,7 @@ def class_grid(
     seed: int = 0,  # of the codes
     **options  # of `generate`, e.g. guidance
 ) -> Tensor:
-    "(Z, K, C, H, W) images in [0, 1]: one code per row, one class per column."
+    "(Z, K, C, H, W) images in [0, 1]: one code per row, one class per column; with a fitted prior, one draw of noise per row."
     K, net = len(model.conditioning_net.names), model.conditioning_net
     with seeded(seed): z = draw_codes(model, rows).repeat_interleave(K, 0)
     labels = torch.arange(K).repeat(rows)
@@ -815,7 +817,7 @@ def draw_codes(
     model,  # a VAE or GAN
     n: int  # how many
 ) -> Tensor:
-    "(n, latent_dim) codes: a GAN's own noise, a VAE's prior, from torch's global generator."
+    "(n, latent_dim) codes: a GAN's own noise, for a VAE N(0, I) (which `prior_codes` turns into codes of a fitted prior), from torch's global generator."
     return model.generator.noise(n) if isinstance(model, GAN) else torch.randn(n, model.latent_dim).to(next(model.parameters()))
 
 # %% ../nbs/04_conditional.ipynb #f048c8b5
