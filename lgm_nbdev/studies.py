@@ -623,13 +623,13 @@ register(Study(
     name='face_gans',
     question='Which GAN makes the better faces for the same cost: residual or DCGAN-like networks, the vanilla loss, least squares, or a critic with clipped weights?',
     hypothesis="""The recipe carried over from small grey images, residual networks with averaged weights and a gradient penalty, has a lower FID than a plain
-        DCGAN. Least squares does as well as the vanilla loss. A critic whose weights are clipped at 0.05 learns too slowly for 250 CPU-seconds: its FID is
+        DCGAN. Least squares does as well as the vanilla loss. A critic whose weights are clipped at 0.05 learns too slowly for 200 CPU-seconds: its FID is
         higher than that of the vanilla loss. None of them copies training faces.""",
     base={'dataset': 'toyfaces'},
     arms=[Arm('vanilla', FACES_BASE), Arm('lsgan', FACES_BASE | {'objective': 'lsgan'}),
           Arm('wgan', FACES_BASE | {'objective': {'name': 'wgan', 'clip': 0.05}, **OWN_CONSTRAINT}), Arm('dcgan', FACE_DCGAN)],
     decision=[DecisionRule('fid', 'vanilla', 'dcgan', 'lower'), DecisionRule('fid', 'vanilla', 'wgan', 'lower')],
-    budgets={'smoke': RunBudget('steps', 4, n=64), 'cpu': RunBudget('cpu_seconds', 250, n=2000), 'gpu': RunBudget('images', 20_000_000)},
+    budgets={'smoke': RunBudget('steps', 4, n=64), 'cpu': RunBudget('cpu_seconds', 200, n=2000), 'gpu': RunBudget('images', 20_000_000)},
     metrics=('fid', 'mmd_rbf', 'inception_score', 'mode_score', 'wasserstein', 'precision', 'recall', 'memorization', 'checkerboard'),
     classifier=COMBINATION,
 ));
