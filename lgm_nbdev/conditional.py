@@ -370,7 +370,7 @@ class ShiftedDecoder(WithShift):
 
 # %% ../nbs/04_conditional.ipynb #cf370400
 class FittedPrior(nn.Module):
-    """A Gaussian for each label that follows the codes of training, N(m, S) of @eq-cond-fitted, at first N(0, I).
+    """A Gaussian for each label that follows the codes of training: N(m, S) with the running mean m and covariance S of the codes of that label, at first N(0, I).
 
     The condition must be a one-hot vector times the square root of its length. Between labels the draws are as linear in it as A c is."""
 
