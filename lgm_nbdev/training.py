@@ -7,9 +7,9 @@ __all__ = ['SCHEDULES', 'PRECISIONS', 'OPTIMIZERS', 'FORMAT_VERSION', 'rng_state
            'constant_with_warmup', 'cosine_with_warmup', 'gradient_norm', 'clip_gradients', 'has_native_bfloat16',
            'resolve_precision', 'TrainerConfig', 'make_optimizer', 'weighted_mean', 'to_numbers', 'History',
            'ema_update', 'EMA', 'swap_in', 'CheckpointError', 'write_checkpoint', 'read_header', 'Checkpoint',
-           'architecture_of', 'load_checkpoint', 'optimizer_to_tensors', 'optimizer_from_tensors', 'save_checkpoint',
-           'Checkpointer', 'EarlyStopping', 'NonFiniteLossError', 'batches_of', 'move', 'count_of', 'TrainerBase',
-           'eval_mode', 'tensorboard_writer']
+           'architecture_of', 'load_checkpoint', 'optimizer_to_tensors', 'check_optimizer', 'optimizer_from_tensors',
+           'save_checkpoint', 'Checkpointer', 'EarlyStopping', 'NonFiniteLossError', 'batches_of', 'move', 'count_of',
+           'TrainerBase', 'eval_mode', 'tensorboard_writer']
 
 # %% ../nbs/00b_training.ipynb #25ecc70d
 import contextlib
@@ -523,9 +523,10 @@ class Checkpoint:
 
 # %% ../nbs/00b_training.ipynb #0dfe7baf
 @patch
-def load_weights(self: Checkpoint, model: nn.Module,  # of the architecture that was saved
-                 averaged: bool = False):  # the EMA's weights, where there are any
-    "Copies the weights into `model`; raises CheckpointError naming every tensor that does not fit. Returns nothing."
+def check_weights(self: Checkpoint, model: nn.Module,  # of the architecture that was saved
+                  averaged: bool = False  # the EMA's weights, where there are any
+                  ) -> dict[str, torch.Tensor]:  # the weights, by name
+    "Returns the weights if they fit `model`; raises CheckpointError naming every tensor that does not. Changes nothing."
     saved, here = self.weights(averaged), model.state_dict()
     wrong = [f'{k} is missing in the file' for k in here if k not in saved]
     wrong += [f'{k} is unknown to the model' for k in saved if k not in here]
@@ -535,7 +536,14 @@ def load_weights(self: Checkpoint, model: nn.Module,  # of the architecture that
         more = f' (and {len(wrong) - 3} more)' if len(wrong) > 3 else ''
         raise CheckpointError(f'{self.path} holds a {self.meta["architecture"]} whose tensors differ from this model\'s: '
                               f'{"; ".join(wrong[:3])}{more}. Build the model from the checkpoint\'s own `config`.')
-    model.load_state_dict(saved)
+    return saved
+
+
+@patch
+def load_weights(self: Checkpoint, model: nn.Module,  # of the architecture that was saved
+                 averaged: bool = False):  # the EMA's weights, where there are any
+    "Copies the weights into `model`; raises CheckpointError naming every tensor that does not fit. Returns nothing."
+    model.load_state_dict(self.check_weights(model, averaged))
 
 # %% ../nbs/00b_training.ipynb #cb131ef6
 def architecture_of(model: nn.Module) -> str:
@@ -586,15 +594,20 @@ def optimizer_to_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, to
              'numbers': {name: v for name, v in items if not isinstance(v, torch.Tensor)}})
 
 
-def optimizer_from_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], meta: dict):
-    """Gives `optimizer` the state that `optimizer_to_tensors` described; raises CheckpointError if it is another kind.
-    Returns nothing."""
-    groups, name = optimizer.state_dict()['param_groups'], type(optimizer).__name__
+def check_optimizer(optimizer: torch.optim.Optimizer, meta: dict):
+    "Raises CheckpointError if `meta`, of `optimizer_to_tensors`, is of another kind of optimizer or of other parameters. Changes nothing."
+    name, groups = type(optimizer).__name__, optimizer.state_dict()['param_groups']
     sizes, saved_sizes = ([len(group['params']) for group in of] for of in (groups, meta['groups']))
     if (name, sizes) != (meta['name'], saved_sizes):
         raise CheckpointError(f'The checkpoint holds the state of {meta["name"]} over groups of {saved_sizes} tensors; this run '
                               f'has {name} over {sizes}. Use the same optimizer, made from the same parameters.')
-    state = {}
+
+
+def optimizer_from_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], meta: dict):
+    """Gives `optimizer` the state that `optimizer_to_tensors` described; raises CheckpointError if it is another kind.
+    Returns nothing."""
+    check_optimizer(optimizer, meta)
+    groups, state = optimizer.state_dict()['param_groups'], {}
     for name, value in {**tensors, **meta['numbers']}.items():
         index, key = name.split('/', 1)
         state.setdefault(int(index), {})[key] = value
@@ -1115,7 +1128,9 @@ def resume(self: TrainerBase, path: str | Path,  # a checkpoint of this model, t
     path = Path(path)
     saved = load_checkpoint(path, architecture_of(self.model), self._dataset())
     if not accept_changes: self._refuse_changes(saved)
-    saved.load_weights(self.model)
+    weights = saved.check_weights(self.model)
+    check_optimizer(self.optimizer, saved.meta['optimizer'])  # what is refused is refused before anything changes
+    self.model.load_state_dict(weights)
     optimizer_from_tensors(self.optimizer, saved.group('optimizer'), saved.meta['optimizer'])
     if self.ema and 'ema' in saved.meta: self.ema.load(saved.group('ema'), saved.meta['ema'])
     elif self.ema: self.ema.restart()  # the run kept no average until now, and changes were accepted
