@@ -19,7 +19,7 @@ from .classifiers import get_classifier
 from .experiments import BUDGETS, CommandError, Parser, RecordError, find, in_words, load_model, run_command
 from .face_models import face_sheets
 from .faces import COMBINATION, palette
-from .studies import STUDIES, Arm, Study, register, run_folder, run_name, run_state, run_study, study_data, study_records, study_verdict
+from .studies import STUDIES, Arm, Study, register, run_folder, run_name, run_state, run_study, study_data, study_records, study_runs, study_verdict
 from .visualization import Section, html_report
 
 # %% ../nbs/05d_face_page.ipynb #a333df45
@@ -58,14 +58,18 @@ def study_section(
     budget: str = 'cpu',
 ) -> Section:
     "Question, verdict and table of a study, as far as its records go: means over the seeds that are there."
-    found = {run: row for run, row in study_records(study, results, budget).items() if row['metrics']}
+    known = study_records(study, results, budget)
+    found = {run: row for run, row in known.items() if row['metrics']}
     rows = []
     for arm in study.arms:
         values = [row['metrics']['metrics'] for (name, _), row in found.items() if name == arm.name]
         if values: rows.append({'arm': arm.name, 'seeds': len(values), **{m: sum(v[m]['value'] for v in values)/len(values) for m in study.metrics}})
-    if rows: rows.append({'arm': 'floor: real faces', 'seeds': '', **{m: values[0][m]['floor'] if values[0][m]['floor'] is not None else '' for m in study.metrics}})
-    missing = len(study.arms)*len(study.seeds) - len(found)
-    verdict = f'{missing} of {len(study.arms)*len(study.seeds)} runs are missing: there is no verdict yet.' if missing else str(study_verdict(study, results, budget))
+    if rows:
+        floors = next(iter(found.values()))['metrics']['metrics']
+        rows.append({'arm': 'floor: real faces', 'seeds': '', **{m: '' if floors[m]['floor'] is None else floors[m]['floor'] for m in study.metrics}})
+    announced = study_runs(study)  # a failed run is not missing, and a seed beyond those announced makes up for none
+    missing = sum(not any((known.get(run) or {}).get(kind) for kind in ('metrics', 'failure')) for run in announced)
+    verdict = f'{missing} of {len(announced)} runs are missing: there is no verdict yet.' if missing else str(study_verdict(study, results, budget))
     return Section(study.question, f'{verdict}\n\nEach line is a mean over seeds. Size of the budget: {budget}.', table=rows)
 
 # %% ../nbs/05d_face_page.ipynb #93ea7e4c
@@ -122,16 +126,23 @@ def faces_page(
     root: str | None = None,  # where data sets are looked for
 ) -> Path:  # out
     "Writes the page from whatever records there are. Raises `CommandError` where there are none."
-    sections = []
+    sections, without = [], []
     for study in (faces_study(name, data) for name in FACE_STUDIES):
-        try: sections += [study_section(study, results, budget), samples_section(study, results, budget)]
-        except (RecordError, FileNotFoundError) as error: raise CommandError(in_words(error)) from error
+        try: known = study_records(study, results, budget)
+        except FileNotFoundError as error:
+            without.append(in_words(error))
+            continue
+        except RecordError as error: raise CommandError(in_words(error)) from error
+        trained = {arm for (arm, seed), row in known.items() if seed == study.seeds[0] and row['training']}
+        sections += [study_section(study, results, budget), *([samples_section(study, results, budget)] if trained else [])]
         arm = DRAWN.get(study.name.removesuffix(f'_{data}'))
         folder = arm and run_folder(work, run_name(study, arm, study.seeds[0], budget))
-        if arm and (folder/'last.safetensors').exists():
+        if arm in trained and (folder/'last.safetensors').exists():
             splits = study_data(study, arm, budget, root)
             sections += sheet_sections(folder, splits, FACE_DATA[data], f'{study.name}, {arm}', min(4000, len(splits.train)))
+    if not sections: raise CommandError(' '.join(without))
     intro = f'Models of 64x64 faces ({data}), trained and scored at the size "{budget}". ' + ('This size shows that everything works, and nothing else.' if budget == 'smoke' else '')
+    intro = '\n\n'.join([intro, *without])
     return html_report(out, 'Deep models of faces', sections, intro)
 
 # %% ../nbs/05d_face_page.ipynb #deda7d41
@@ -143,6 +154,7 @@ def faces_parser() -> Parser:
     parser.add_argument('--budget', default='cpu', help='size: ' + '; '.join(f'{name} = {b.about}' for name, b in BUDGETS.items()) + ' (default cpu)')
     parser.add_argument('--jobs', type=int, default=1, metavar='N', help='processes side by side, one thread each (default 1)')
     parser.add_argument('--page-only', action='store_true', help='train nothing: write the page from the records that are there')
+    parser.add_argument('--retry', action='store_true', help='try runs again that failed')
     parser.add_argument('--results', default='results', metavar='DIR', help='folder of the records (default results)')
     parser.add_argument('--work', default='runs/studies', metavar='DIR', help='folder of the checkpoints (default runs/studies)')
     parser.add_argument('--out', default='runs/faces/index.html', metavar='FILE', help='the page (default runs/faces/index.html)')
@@ -159,10 +171,10 @@ def faces_action(args) -> int:  # exit code
     for study in (faces_study(name, args.data) for name in FACE_STUDIES):
         if args.page_only: break
         seeds = [study.seeds[0]] if args.budget == 'smoke' else None
-        done = run_study(study, args.results, args.work, seeds, args.budget, args.jobs, root=args.root, device=args.device, quiet=args.quiet)
+        done = run_study(study, args.results, args.work, seeds, args.budget, args.jobs, retry=args.retry, root=args.root, device=args.device, quiet=args.quiet)
         failed += sum(run_state(study, run_name(study, *run, args.budget), args.results, args.budget) == 'failed' for run in done)
     page = faces_page(args.data, args.budget, args.results, args.work, args.out, args.root)
-    print(f'The page is {page}.' + (f' {failed} runs failed; lgm_run STUDY --budget {args.budget} --retry tries again.' if failed else ''))
+    print(f'The page is {page}.' + (f' {failed} runs failed; the same command with --retry tries again.' if failed else ''))
     return 1 if failed else 0
 
 
