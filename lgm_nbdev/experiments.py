@@ -18,13 +18,13 @@ __all__ = ['KINDS', 'RECORD_FORMAT', 'RECORD_VERSION', 'BUDGETS', 'STATED_WIDTH'
            'Experiment', 'make_loaders', 'prepare', 'score', 'training_content', 'CommandError', 'Parser', 'in_words',
            'run_command', 'train_parser', 'load_data', 'run_in_folder', 'train_action', 'finish_run', 'splits_of',
            'sample_metrics', 'quietly', 'metrics_content', 'all_pictures', 'number_rows', 'told_words',
-           'evaluation_words', 'page_intro', 'write_page', 'load_model', 'save_samples', 'check_ending',
-           'label_from_words', 'attributes_from_words', 'sample_parser', 'sample_action', 'print_sampled',
-           'quickstart_parser', 'step_price', 'quickstart_settings', 'quickstart_run', 'side_by_side',
-           'comparison_rows', 'write_comparison', 'quickstart_action', 'evaluate_parser', 'evaluate_checkpoint',
-           'class_scores', 'class_words', 'two_sides', 'seen_in', 'attribute_scores', 'attribute_record',
-           'read_evaluation', 'evaluate_action', 'classifier_parser', 'classifier_action', 'lgm_quickstart',
-           'lgm_train', 'lgm_sample', 'lgm_evaluate', 'lgm_train_classifier']
+           'evaluation_words', 'page_intro', 'write_page', 'checkpoint_of', 'load_model', 'save_samples',
+           'check_ending', 'label_from_words', 'attributes_from_words', 'sample_parser', 'sample_action',
+           'print_sampled', 'quickstart_parser', 'step_price', 'quickstart_settings', 'quickstart_run', 'side_by_side',
+           'comparison_rows', 'write_comparison', 'open_quickstart', 'quickstart_action', 'evaluate_parser',
+           'evaluate_checkpoint', 'class_scores', 'class_words', 'two_sides', 'seen_in', 'attribute_scores',
+           'attribute_record', 'read_evaluation', 'evaluate_action', 'classifier_parser', 'classifier_action',
+           'lgm_quickstart', 'lgm_train', 'lgm_sample', 'lgm_evaluate', 'lgm_train_classifier']
 
 # %% ../nbs/05a_experiments.ipynb #6e976a44
 import argparse
@@ -45,6 +45,7 @@ import secrets
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -331,9 +332,12 @@ def records(
     study: str | None = None,  # only this one
     kind: str = 'metrics',  # or 'training'
 ) -> list[dict]:  # in the order of study, version, arm and seed
-    "All records of a kind. Raises `RecordError` at the first damaged one: a table must not quietly lack a line."
+    "All records of a kind. Raises `RecordError` at the first damaged one, and for two of one run: a table must not quietly lack a line, or have one twice."
     found = [load_record(path, kind) for path in sorted(Path(folder).rglob(f'seed*.{kind}.json'))]
     found = [record for record in found if study in (None, record['study'])]
+    for key, times in Counter((r['study'], r['version'], r['arm'], r['seed'], r.get('scoring', 1)) for r in found).items():
+        if times > 1:
+            raise RecordError(f'{times} {kind} records say that they are of {key[0]}, {key[2]}, seed {key[3]}: one was copied or renamed. Move it away.')
     return sorted(found, key=lambda r: (r['study'], r['version'], r['arm'], r['seed']))
 
 # %% ../nbs/05a_experiments.ipynb #56909bed
@@ -554,7 +558,7 @@ def vae_walk(
 ) -> torch.Tensor:  # (n, C, H, W) in [0, 1]
     """A closed walk in latent space, around a great circle through two random points.
 
-    Every stop has the same norm, so it is as likely under the prior as the start.
+    Every stop has the same norm, so it is as likely under a Gaussian prior as the start.
     """
     with seeded(seed):
         start, across = torch.randn(2, model.latent_dim)
@@ -596,7 +600,7 @@ GAN_WORDS = {  # picture -> (heading, what it shows and how to read it, what can
     ),
     'samples': (
         'Samples',
-        """Nobody drew these. Random numbers from a bell curve went into the generator, and this came out: the first 64
+        """Nobody drew these. Random numbers went into the generator, and this came out: the first 64
         draws, none left out. Compare them with the blur of a variational autoencoder: a discriminator does not let blur pass. Then look for
         repetitions and for kinds of image that are missing, which is how these models fail.""",
         'A grid of 64 generated images.',
@@ -1074,15 +1078,17 @@ def _ranges(fields: Mapping) -> dict:
     }
 
 # %% ../nbs/05a_experiments.ipynb #e1507f84
-OWN_FILES = ('run.json', 'training.json', 'metrics.json', 'index.html', 'history.jsonl', 'last.safetensors', 'best.safetensors')
+OWN_FILES = ('run.json', 'training.json', 'metrics.json', 'evaluation.json', 'index.html', 'history.jsonl', 'last.safetensors', 'best.safetensors')
 
 
 def own_files(
     out: str | Path,  # folder of a run
 ) -> list[Path]:  # the files that are there
     "What a run left in its folder, and nothing else: the files above, its pictures by name, and its examples."
-    out, record = Path(out), Path(out) / 'metrics.json'
-    pictures = json.loads(record.read_text()).get('pictures', []) if record.is_file() else []
+    out = Path(out)
+    try: record = read_json(out / 'metrics.json')
+    except (FileNotFoundError, DataError): record = {}  # damaged: `overwrite` is the way out
+    pictures = record.get('pictures', []) if isinstance(record, dict) else []
     paths = [out / name for name in OWN_FILES] + [out / f'{name}.png' for name in pictures] + [*out.glob('examples/epoch_*.png')]
     return [path for path in paths if path.is_file()]
 
@@ -1228,8 +1234,10 @@ def score(
 ) -> dict[str, float]:  # each term of the trainer as a mean over images, in nats per image, and n
     "The mean of every term over one part of the data, with the averaged weights and the same noise each time."
     loader = experiment.loaders[part]
-    terms = {name: value for name, value in experiment.trainer.evaluate(loader).items() if math.isfinite(value)}
-    return {**terms, 'n': len(loader.store)}
+    found = experiment.trainer.evaluate(loader)
+    if lost := [name for name, value in found.items() if not math.isfinite(value)]:
+        warnings.warn(f'{part}: {", ".join(lost)} not finite, so left out of the record.')
+    return {**{name: value for name, value in found.items() if name not in lost}, 'n': len(loader.store)}
 
 # %% ../nbs/05a_experiments.ipynb #0a55ace5
 def training_content(
@@ -1276,7 +1284,8 @@ def run_command(
     try:
         return action(parser.parse_args(argv)) or 0
     except KeyboardInterrupt:
-        print(f'{parser.prog}: stopped. Give the same command again to continue.', file=sys.stderr)
+        without = ', without --overwrite,' if '--overwrite' in (sys.argv[1:] if argv is None else argv) else ''
+        print(f'{parser.prog}: stopped. Give the same command again{without} to continue.', file=sys.stderr)
         return 130
     except USER_ERRORS as error:
         if os.environ.get('LGM_DEBUG') == '1':
@@ -1301,7 +1310,7 @@ def _add_common(parser: Parser, out: str):
         metavar='FOLDER',
         help='where datasets are looked for and downloaded to (default: $LGM_DATA, else a cache in your home folder)',
     )
-    parser.add_argument('--overwrite', action='store_true', help='replace a finished run in FOLDER')
+    parser.add_argument('--overwrite', action='store_true', help='replace a finished run in FOLDER, or begin an unfinished one again')
     parser.add_argument('--quiet', action='store_true', help='no progress bar')
 
 # %% ../nbs/05a_experiments.ipynb #fbebc2f3
@@ -1424,7 +1433,7 @@ def finish_run(
     "Scores a trained run, draws it, and writes its two records; `metrics.json` is written last and marks the run as finished."
     out, settings = Path(out), experiment.settings
     run = run or Run(re.sub('[^A-Za-z0-9_.,=+-]', '-', settings['dataset']), settings['model'], settings['seed'])
-    samples = experiment.sampler.generate(16, seed=settings['seed'])
+    with experiment.trainer.observing('pictures'): samples = experiment.sampler.generate(16, seed=settings['seed'])
     if not (out / 'training.json').exists():
         write_once(out / 'training.json', make_record(run, 'training', training_content(experiment, samples)))
     training = load_record(out / 'training.json', 'training')
@@ -1657,7 +1666,7 @@ def page_intro(
         'the test images were scored once, at the end' if 'test' in metrics['metrics'] else 'the test images were not looked at'
     )
     subset = (
-        f"""These are {data['train']:,} of the 50,000 training images of Fashion-MNIST, so do not compare the numbers with those
+        f"""These are {data['train']:,} of the 50,000 images of Fashion-MNIST that are for training here (10,000 more are for validation), so do not compare the numbers with those
         of the full set."""
         if data['train'] < 50_000 and 'fashion' in metrics['dataset']
         else ''
@@ -1678,9 +1687,9 @@ def write_page(
     sections = [Section(p.title, p.text, p.image, p.alt, f'{name}.png in this folder.') for name, p in pictures.items()]
     nats = """ Nats are the unit of information when logarithms are natural: 1 nat is 1.44 bits. Nats of a density depend on how pixels are
         scaled, so compare them only with models of the same data in the same range. """ if 'nats' in metrics['unit'] else ' '
-    numbers = Section('The numbers', 'Each is a mean over images.' + nats + evaluation_words(metrics), table=number_rows(metrics))
+    numbers = Section('The numbers', 'Losses and bounds are means over images.' + nats + evaluation_words(metrics), table=number_rows(metrics))
     again = Section('Do it again', """Everything on this page is in this folder: metrics.json and training.json hold the numbers
-        and all settings, last.safetensors holds the model. lgm_sample draws further images from it. With the same seed, versions,
+        and all settings, last.safetensors (best.safetensors, where training stopped early) holds the model. lgm_sample draws further images from it. With the same seed, versions,
         machine and number of threads the result is the same to the last bit.""",
                     table=[{'package': name, 'version': version} for name, version in metrics['versions'].items()])
     name = f"{metrics['study']} / {metrics['arm']} / seed {metrics['seed']}"
@@ -1688,6 +1697,14 @@ def write_page(
     return html_report(path, title, [*sections, numbers, again], page_intro(metrics))
 
 # %% ../nbs/05a_experiments.ipynb #c4589ae8
+def checkpoint_of(
+    folder: str | Path,  # of a run
+) -> Path:
+    "The weights that the run scored: the best, where `patience` chose them, else the last."
+    best = Path(folder) / 'best.safetensors'
+    return best if best.exists() else Path(folder) / 'last.safetensors'
+
+
 def load_model(
     checkpoint: str | Path,  # a .safetensors file, or the folder of a run
     raw: bool = False,  # the weights as the optimizer left them, not their average
@@ -1698,13 +1715,13 @@ def load_model(
     runs = sorted(place.parent.name for place in path.glob('*/last.safetensors')) if path.is_dir() else []
     if runs and not (path / 'last.safetensors').exists():
         raise CommandError(f'{path} holds the runs {" and ".join(runs)}. Say which: {path / runs[0]}.')
-    path = path / 'last.safetensors' if path.is_dir() else path
+    path = checkpoint_of(path) if path.is_dir() else path
     saved = load_checkpoint(path)
     kinds = [kind for kind in MODELS.values() if kind.architecture == saved.meta.get('architecture')]
     if not kinds or not saved.config:
         raise CheckpointError(
             f'{path} holds a {saved.meta.get("architecture")!r}, which no registered model can rebuild; known are '
-            f'{", ".join(kind.architecture for kind in MODELS.values())}. Load it in Python with load_checkpoint.'
+            f'{", ".join(dict.fromkeys(kind.architecture for kind in MODELS.values()))}. Load it in Python with load_checkpoint.'
         )
     model = kinds[0].build(saved.config)
     saved.load_weights(model, averaged=not raw)
@@ -1801,7 +1818,7 @@ def sample_parser() -> Parser:
                'lgm_sample runs/fashion-conditional_gan-seed0 --label Sneaker -n 16 --out sneakers.png; '
                'lgm_sample runs/toyfaces-conditional_vae-seed0 --label glasses=1,smiling=0.5 -n 16 --out faces.png',
     )
-    parser.add_argument('checkpoint', help='a .safetensors file, or the folder of a run (its last.safetensors is taken)')
+    parser.add_argument('checkpoint', help='a .safetensors file, or the folder of a run (the weights that it scored are taken)')
     parser.add_argument('-n', type=int, default=64, metavar='N', help='how many images, at least 1 (default 64)')
     parser.add_argument(
         '--out', required=True, metavar='FILE', help='; '.join(f'{ending}: {what}' for ending, what in ENDINGS.items())
@@ -1933,7 +1950,8 @@ def comparison_rows(records: Mapping[str, Mapping]) -> list[dict]:  # rows of a 
     rows = [{'number': name, **{model: numbers[name]['value'] for model, numbers in sampled.items()},
              'real images': next(iter(sampled.values()))[name]['floor'], 'meaning': MEANINGS[name]}
             for name in SAMPLE_METRICS if all(name in numbers for numbers in sampled.values())]
-    costs = {'cpu_seconds': 'CPU-seconds of training, all threads together: meant to be equal.', 'steps': 'Training steps that this paid for.'}
+    equal = ' Meant to be equal.' if next(iter(records.values()))['budget'] in QUICKSTART_SECONDS else ''
+    costs = {'cpu_seconds': f'CPU-seconds of training, all threads together.{equal}', 'steps': 'Training steps that this paid for.'}
     return rows + [{'number': name, **{model: record[name] for model, record in records.items()}, 'meaning': text} for name, text in costs.items()]
 
 # %% ../nbs/05a_experiments.ipynb #4fff3a53
@@ -1951,17 +1969,30 @@ def write_comparison(
         out. The autoencoder paints the average of what an image with this code could be, so it blurs; the adversarial network is punished for blur,
         and may leave kinds of image out instead. Which is better? That depends on what is asked, so the table asks three questions.""", samples,
                     'Two grids of 64 generated images of clothing: the left ones blurred, the right ones sharper.', 'samples.png in this folder.')
-    numbers = Section('The numbers', 'Both were trained for as many CPU-seconds. ' + evaluation_words(one), table=comparison_rows(records))
+    fair = ('Both were trained for as many CPU-seconds. ' if one['budget'] in QUICKSTART_SECONDS else
+            'At this size each model has a length of its own, so the two did not cost the same. ')
+    numbers = Section('The numbers', fair + evaluation_words(one), table=comparison_rows(records))
     details = [Section(f'{QUICKSTART[model]}: {MODELS[model].words[name][0].lower()}', MODELS[model].words[name][1], Image.open(out / model / f'{name}.png'),
                        MODELS[model].words[name][2], f'{model}/{name}.png in this folder.')
                for model, record in records.items() for name in record['pictures'] if name != 'samples']
-    again = Section('Do it again', """The folders vae and gan hold each model with its numbers, settings and a page of its own. lgm_sample runs/quickstart/gan
+    again = Section('Do it again', f"""The folders vae and gan hold each model with its numbers, settings and a page of its own. lgm_sample {out / 'gan'}
         draws further images. With the same seed, steps, versions, machine and number of threads the result is the same to the last bit.""",
                     table=[{'package': name, 'version': version} for name, version in one['versions'].items()])
     return html_report(path, 'Two generative models: images of clothing from random numbers', [first, numbers, *details, again], page_intro(one, list(records)))
 
 # %% ../nbs/05a_experiments.ipynb #1e9ad0f5
 QUICKSTART_FORMAT = 'lgm_nbdev quickstart'
+
+
+def open_quickstart(
+    out: Path,
+    settings: Mapping[str, Mapping],  # model -> settings
+    overwrite: bool,
+):
+    "Makes the folder ready. What is replaced goes at once, folders of the models and all, so that no new model is compared with an old one."
+    open_folder(out, settings, overwrite)
+    for model in settings if overwrite else ():
+        if folder_state(out / model) in ('finished', 'unfinished'): open_folder(out / model, settings[model], True)
 
 
 def quickstart_action(args):
@@ -1975,7 +2006,7 @@ def quickstart_action(args):
         f' validation / test, from {splits.source}.'
     )
     settings = quickstart_settings(out, splits, args)
-    open_folder(out, settings, args.overwrite)
+    open_quickstart(out, settings, args.overwrite)
     reference = functools.cache(lambda: prepare_reference(splits, get_classifier(splits.name), min(10_000, len(splits.test)), SAMPLE_METRICS))
     records = {model: quickstart_run(model, settings[model], splits, out, args, reference) for model in settings}
     samples = side_by_side([image_grid(load_model(out / model)[0].generate(64, seed=args.seed), columns=8, scale=2) for model in records])
@@ -1998,7 +2029,7 @@ def evaluate_parser() -> Parser:
         ),
         epilog='Example: lgm_evaluate runs/quickstart/gan --metrics fid precision recall',
     )
-    parser.add_argument('checkpoint', help='a .safetensors file, or the folder of a run (its last.safetensors is taken)')
+    parser.add_argument('checkpoint', help='a .safetensors file, or the folder of a run (the weights that it scored are taken)')
     parser.add_argument('-n', '--n', type=int, metavar='N', help='samples, and test images (default: all test images, 10,000 at most)')
     parser.add_argument('--metrics', nargs='+', metavar='M', help=f'which (default all): {", ".join(METRICS)}')
     parser.add_argument('--dataset', help='compare with this one; needed only where the checkpoint names none, or a folder')
@@ -2031,11 +2062,11 @@ def evaluate_checkpoint(
         find(METRICS, name, 'metric')
     model, kind, saved = load_model(checkpoint, raw, device)
     named = saved.meta.get('dataset')
-    if dataset is None and (named is None or named.partition(':')[0] not in DATASETS):
+    if dataset is None and (named in (None, 'folder') or named.partition(':')[0] not in DATASETS):  # a folder's own place is in no checkpoint
         raise CommandError(f'The checkpoint names {named!r} as its data set, which has no reader. Say which data to compare with: --dataset.')
     splits = load_data(dataset or named, None, root, size=size)
     judge = get_classifier(classifier or splits.name, device)
-    path = Path(checkpoint) / 'last.safetensors' if Path(checkpoint).is_dir() else Path(checkpoint)
+    path = checkpoint_of(checkpoint) if Path(checkpoint).is_dir() else Path(checkpoint)
     found = quietly(say, evaluate, kind.sampler(model, splits.train), splits, judge, n, metrics=metrics, seed=seed)
     if told_attributes(model):
         found['attributes'] = attribute_scores(model, splits, judge, n, seed)
@@ -2194,12 +2225,11 @@ def classifier_action(args):
     path = out / f'{args.name}-v{recipe.version}.safetensors'
     if path.exists() and not args.overwrite:
         raise FileExistsError(f'{path} holds this classifier already. Choose another folder with --out, or say --overwrite to train it again.')
-    if args.overwrite:
-        for old in (*own_files(out / f'{path.stem}-run'), path, path.with_suffix('.json')):
-            old.unlink(missing_ok=True)
     device = str(resolve_device(args.device))
     splits = load_data(args.name, recipe.data.get('limit'), args.data, args.download, **{k: v for k, v in recipe.data.items() if k != 'limit'})
     print(f'Data: {splits.name}, {len(splits.train):,} / {len(splits.validation):,} / {len(splits.test):,} images, from {splits.source}.')
+    for old in (*own_files(out / f'{path.stem}-run'), path, path.with_suffix('.json')) if args.overwrite else ():
+        old.unlink(missing_ok=True)
     classifier, report = train_classifier(splits, recipe, out, resume=True, name=args.name, device=device, progress=not args.quiet)
     scores = ', '.join(f"{part} {report[part]['accuracy']:.2%} of {report[part]['n']:,}" for part in ('validation', 'test'))
     print(f'{classifier.name} v{classifier.version} ({classifier.sha256[:12]}): accuracy {scores}. The weights are {path}.')
@@ -2210,7 +2240,7 @@ def classifier_action(args):
 def lgm_quickstart(
     argv: list[str] | None = None,  # words after the command; None takes those of the command line
 ) -> int:  # exit code: 0, or 2 after an explanation, or 130 after Ctrl-C
-    "Trains a VAE on Fashion-MNIST and leaves a folder with a page that explains it."
+    "Trains a VAE and a GAN on Fashion-MNIST and leaves a folder with a page that compares them."
     return run_command(quickstart_parser(), quickstart_action, argv)
 
 
