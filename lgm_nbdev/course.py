@@ -30,6 +30,7 @@ import math
 import os
 import queue
 import re
+import shutil
 import subprocess
 import sys
 import symtable
@@ -248,6 +249,10 @@ def read_chapter(
     module = re.search(r'^#\|\s*default_exp\s+(\w+)', '\n'.join(c.source for c in cells), re.M)
     if not module:
         raise ValueError(f'{path.name} exports no module of the library (it has no `#| default_exp`), so there is nothing to write in it.')
+    for i, cell in enumerate(cells):
+        try: ast.parse(cell.text if cell.kind == 'code' else '')
+        except SyntaxError as error:
+            raise ValueError(f'{path.name}, cell {i}: {error.msg} (line {error.lineno}). Chapters are plain Python, without lines that begin with % or !.') from None
     title = re.search(r'^# (.+)$', cells[0].source, re.M)
     digest = hashlib.sha256(json.dumps([(c.kind, c.source) for c in cells]).encode()).hexdigest()
     return Chapter(path.stem, module[1], title[1] if title else path.stem, cells, tuple(_exercises(path.stem, cells)), digest, str(path.parent))
@@ -282,7 +287,7 @@ def find_chapter(
 def all_chapters(
     folder: str | Path | None = None,  # of the notebooks
 ) -> list[Chapter]:
-    "Every chapter that has exercises, in reading order."
+    "Every chapter that has exercises, by name."
     paths = sorted(chapters_folder(folder).glob('[0-9]*_*.ipynb'))
     with_library = [p for p in paths if '#| default_exp' in p.read_text(encoding='utf-8')]
     return [chapter for path in with_library if (chapter := read_chapter(path)).exercises]
@@ -456,7 +461,10 @@ class Yours:
         self.namespace, self.written = namespace, {}
 
     def __call__(self, definition):
-        "The definition itself if something has been written, else the library's of the same name."
+        "The definition itself if something has been written, else the library's of the same name. Raises `ValueError` for what the library has not."
+        if not hasattr(self.library, definition.__name__):
+            raise ValueError(f'{definition.__name__} is no exercise of this chapter: @yours stands above exercises only, under the name that the starter '
+                             'gave them. A helper function of your own needs no decorator.')
         self.written[definition.__name__] = definition
         return definition if is_started(definition) else getattr(self.library, definition.__name__)
 
@@ -485,11 +493,15 @@ def judge(
             missing.append(error)
     if not found:
         raise missing[0]
-    before = {name: self.namespace[name] for name in {*self.written, *names} if name in self.namespace}
-    self.namespace.update({name: getattr(self.library, name) for name in {*self.written, *names}} | found)
+    here = {name for name, value in self.namespace.items() if isinstance(value, (types.FunctionType, type)) and hasattr(self.library, name)
+            and value.__module__ == self.namespace.get('__name__')}  # written, too, but without `@yours`
+    changed = {*self.written, *names, *here}
+    before = {name: self.namespace[name] for name in changed if name in self.namespace}
+    self.namespace.update({name: getattr(self.library, name) for name in changed} | found)
     try:
         yield
     finally:
+        for name in changed - set(before): self.namespace.pop(name, None)
         self.namespace.update(before)
     if missing:  # what is written passed, with the library's in place of the rest
         raise missing[0]
@@ -828,9 +840,13 @@ def write_notebooks(
     out = new_folder(out)
     draft = out.with_name(f'.{out.name}-{uuid.uuid4().hex[:8]}')
     draft.mkdir(parents=True)
-    for name, notebook in notebooks.items():
-        (draft / name).write_text(json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + '\n', encoding='utf-8')
-    draft.rename(out)
+    try:
+        for name, notebook in notebooks.items():
+            (draft / name).write_text(json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + '\n', encoding='utf-8')
+        draft.rename(out)
+    except BaseException:  # a full disk, Ctrl-C: nothing half-written stays
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
     return [out / name for name in notebooks]
 
 
@@ -858,8 +874,14 @@ class Work:
 def code_of(
     source: str,  # of a cell
 ) -> str:
-    "The cell without its magics: lines that begin with % or !, or all of a cell that begins with %%."
-    return '' if source.lstrip().startswith('%%') else re.sub(r'^[ \t]*[%!].*$', '', source, flags=re.M)
+    "The cell as Python: as it is, if it is Python; else with IPython's magics and questions turned into calls, as IPython does."
+    try:
+        ast.parse(source)
+        return source
+    except SyntaxError:
+        from IPython.core.inputtransformer2 import TransformerManager
+        runs_here = re.match(r'\s*%%(time|capture|prun)\b.*(?:\n|\Z)', source)  # these run the cell in the notebook itself
+        return TransformerManager().transform_cell(source[runs_here.end():] if runs_here else source)
 
 
 def statements(
@@ -1056,6 +1078,9 @@ def _answers(jobs: list[dict], limit: float) -> Iterator[tuple[str, str]]:
             except queue.Empty:
                 yield 'failed', f'no answer within {limit:g} seconds: an endless loop, or far too much work.'
                 return
+            if job is None and not answer:
+                raise RuntimeError(f'the process that runs the checks could not start. `python -c "import lgm_nbdev.{jobs[0]["module"]}"` in this folder '
+                                   'says why; a file here that is named like a module of Python or of a library is one cause.')
             if job and not answer:
                 yield 'failed', 'the process ended in the middle of the check: exit() in the code, or memory that ran out.'
                 return
@@ -1155,9 +1180,10 @@ def given_away(
 ) -> bool:
     "Whether a starter holds a body of more than one line that it should not, in a cell or in the programs of its checks."
     bodies = []
-    replace_bodies(chapter.cells[exercise.cell].text, [exercise.name], lambda name, body: bodies.append(body.strip()) or 'pass')
+    flat = lambda text: '\n'.join(line.strip() for line in text.split('\n') if line.strip())  # a method stands deeper than a function
+    replace_bodies(chapter.cells[exercise.cell].text, [exercise.name], lambda name, body: bodies.append(flat(body)) or 'pass')
     texts = [''.join(cell['source']) for cell in starter['cells']] + [s['source'] for e in starter['metadata']['lgm_course']['exercises'] for s in e['program']]
-    return any('\n' in body and body in textwrap.dedent(text) or '\n' in body and textwrap.indent(body, '    ') in text for body in bodies for text in texts)
+    return any('\n' in body and body in flat(text) for body in bodies for text in texts)
 
 # %% ../nbs/05c_course.ipynb #339f001e
 def unresolved(
@@ -1314,9 +1340,13 @@ def starter_parser() -> argparse.ArgumentParser:
 
 def starter_action(args):
     "What `lgm_starter` does."
+    if args.chapter == 'report' and (args.format != 'plain' or args.chapters):
+        raise ValueError('report is a template of its own, and takes neither --format nor --chapters: leave them out.')
     if args.chapter == 'report':
         return print(*write_notebooks({'report.ipynb': report_template()}, args.out))
     chapters = all_chapters(args.chapters) if args.chapter == 'all' else [read_chapter(find_chapter(args.chapter, args.chapters))]
+    if not chapters:
+        raise ValueError(f'No chapter in {args.chapters} has exercises: starters are made from the notebooks of the course, not from starters.')
     for chapter, path in zip(chapters, write_starters(chapters, args.out, args.format == 'nbgrader')):
         print(f'{path}: {len(chapter.exercises)} exercises, {sum(e.points for e in chapter.exercises)} points')
 
@@ -1333,8 +1363,8 @@ def check_parser() -> argparse.ArgumentParser:
 
 def check_action(args) -> int:  # exit code
     "What `lgm_check` does."
-    if not args.limit > 0:
-        raise ValueError(f'--limit is {args.limit:g}: a check needs some seconds, give a number above 0')
+    if not 0 < args.limit <= threading.TIMEOUT_MAX:
+        raise ValueError(f'--limit is {args.limit:g}: a check needs some seconds and no eternity, give a number above 0, such as 60')
     work = read_work(args.notebook)
     verdicts = judge_work(work, args.limit)
     print(score_table(work, verdicts))
