@@ -1,5 +1,5 @@
-"""Every study with records: its hypothesis was committed before them, every record is sound, no announced seed is missing, the verdict can be
-computed again from the records. Needs the whole history."""
+"""Every study with records of its present version: its hypothesis was committed before them, no committed record was changed or deleted since, every
+record is sound, no announced seed is missing, the verdict can be computed again from the records. Needs the whole history."""
 import argparse
 import ast
 import subprocess
@@ -43,6 +43,10 @@ def order_fault(root: Path, study, folder: Path, hypothesis: str | None) -> str 
     if hypothesis is None: return f'{study.name}: the hypothesis is in no commit, and there are records in {folder.name}. Commit it before you run.'
     commits = git(root, 'log', '--reverse', '--topo-order', '--format=%H', '--', f'results/{folder.name}').splitlines()
     if not commits: return None
+    places = [f'results/{folder.name}/*/seed*.{kind}.json' for kind in ('training', 'metrics')]
+    if redone := git(root, 'log', '--no-renames', '--diff-filter=MD', '--format=', '--name-only', '--', *places).split():
+        return (f'{study.name}: {redone[0]} was changed or deleted after it had been committed. Rules and numbers bind because records are final: '
+                'restore it, or raise the version of the study.')
     before = subprocess.run(['git', '-C', str(root), 'merge-base', '--is-ancestor', hypothesis, commits[0]]).returncode == 0
     if before and hypothesis != commits[0]: return None
     return (f'{study.name}: the hypothesis was committed in {hypothesis[:10]}, which is not before the first records of {folder.name} '

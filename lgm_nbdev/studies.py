@@ -15,10 +15,10 @@ __all__ = ['COSTS', 'OUTSIDE', 'DRAWS', 'CLASS_METRICS', 'FURTHER', 'BETTER', 'N
            'measure_selection', 'score_run', 'definition', 'promise', 'record_picture', 'training_entries',
            'metrics_entries', 'metrics_path', 'failure_path', 'write_failure', 'read_own', 'measure_step',
            'planned_steps', 'calibration_path', 'prices_together', 'process_start', 'owner', 'is_stale', 'held',
-           'run_state', 'read_training', 'read_metrics', 'complete_run', 'time_left', 'in_time', 'study_runs', 'Report',
-           'run_words', 'run_study', 'work_through', 'study_records', 'one_classifier', 'study_table', 'Comparison',
-           'Verdict', 'study_verdict', 'compare', 'plot_study', 'Recheck', 'recheck', 'run_parser', 'run_action',
-           'lgm_run']
+           'run_state', 'read_training', 'read_metrics', 'bond_fault', 'complete_run', 'time_left', 'in_time',
+           'study_runs', 'Report', 'run_words', 'run_study', 'work_through', 'study_records', 'one_classifier',
+           'study_table', 'Comparison', 'Verdict', 'study_verdict', 'compare', 'plot_study', 'Recheck', 'recheck',
+           'run_parser', 'run_action', 'lgm_run']
 
 # %% ../nbs/05b_studies.ipynb #0a5e3bd8
 import contextlib
@@ -51,11 +51,12 @@ from .classifiers import get_classifier
 from .conditional import class_grid
 from .data import DATASETS, derive_seed, read_json, resolve_device, write_json
 from .evaluation import METRICS, evaluate, prepare_reference
-from .experiments import BUDGETS, FLAGS, MEANINGS, MODELS, CommandError, Experiment, Parser, RecordError, Run, differences
+from .experiments import BUDGETS, FLAGS, GAN_MEANINGS, MEANINGS, MODELS, VAE_MEANINGS, CommandError, Experiment, Parser, RecordError, Run, differences
 from .experiments import class_scores, fields_of, find, first_images, in_words, load_data, machine, make_record, make_settings
 from .experiments import open_folder, prepare, read_record, record_path, run_command, score, seal, step_price, versions, write_once
 from .face_models import DCGAN_CHANNELS, FACE_GAN, FACE_VAE, RESIDUAL_DECODER
 from .faces import COMBINATION, edit_metrics, palette
+from .gan import GANTrainer
 from .layers import checkerboard_energy
 from .tricks import NAIVE_GAN, PACKAGES, RECOMMENDED_GAN, TRICKS, changed_fields, with_tricks, without_trick
 from .visualization import COLORS, image_grid, new_figure, png_base64
@@ -74,7 +75,7 @@ COSTS = {'steps': 'training steps', 'images': 'training images, repetitions coun
 
 @dataclass(frozen=True)
 class RunBudget:
-    "What one run of a study may cost. Raises `ValueError` for an unknown unit and for amounts below 1."
+    "What one run of a study may cost. Raises `ValueError` for an unknown unit, for an amount that is not positive, and for less than 1 image."
 
     kind: str  # a key of `COSTS`
     amount: float  # of it
@@ -139,6 +140,8 @@ def t_interval(
 ) -> Interval:
     "Mean and confidence interval by Student's t (1908). Raises `ValueError` for no values, and for values that are not finite."
     values = [float(v) for v in values]
+    if not 0 < level < 1:
+        raise ValueError(f'A level of confidence lies between 0 and 1, not at {level}.')
     if not values or not all(map(math.isfinite, values)):
         raise ValueError(f'An interval needs finite values, at least one; given were {values}.')
     mean, n = statistics.fmean(values), len(values)
@@ -190,6 +193,8 @@ class Study:
     search: Mapping = field(default_factory=dict)  # field -> what it is drawn from in each trial; then a seed is a trial
 
     def __post_init__(self):
+        if isinstance(self.seeds, int):
+            raise ValueError(f'seeds={self.seeds}: list them, e.g. range({self.seeds}).')
         for name in ('arms', 'decision', 'metrics', 'seeds'):
             object.__setattr__(self, name, tuple(getattr(self, name)))
 
@@ -249,6 +254,8 @@ def drawn_fields(
     fields = {}
     for name, (kind, *arguments) in search.items():
         draw = find(DRAWS, kind, f'way to draw {name}:')
+        if not arguments or kind == 'log_uniform' and not (len(arguments) == 2 and 0 < arguments[0] < arguments[1]):
+            raise ValueError(f"{name} is drawn from {[kind, *arguments]}: give ['log_uniform', low, high] with 0 < low < high, or ['choice', value, ...].")
         fields[name] = draw((derive_seed(trial, 'search', name) % 2**53) / 2**53, *arguments)
     return fields
 
@@ -307,6 +314,8 @@ def check_study(
         overrides_of(fields)
     if not study.seeds or len(set(study.seeds)) < len(study.seeds):
         raise ValueError(f'The study {study.name} needs seeds, each once; it has {study.seeds}.')
+    if study.search and any(budget.kind != 'steps' for budget in study.budgets.values()):
+        raise ValueError(f'The study {study.name} draws its settings, and images or seconds become steps once for all trials. Count its budgets in steps.')
     for size in study.budgets or ['none']:
         find(BUDGETS, size, 'budget')
     _check_metrics(study)
@@ -330,6 +339,11 @@ def _check_metrics(study: Study):
                          f'anything. Measure {", ".join(FURTHER["edits"])} together.')
     if 'log_fid' in study.metrics and 'fid' not in study.metrics:
         raise ValueError(f'The study {study.name} measures log_fid without fid, of which it is the logarithm. Measure both.')
+    for arm in study.arms:
+        model = arm_fields(study, arm.name)['model']
+        lacking = {**VAE_MEANINGS, **dict.fromkeys(FURTHER['bits'])} if issubclass(MODELS[model].trainer, GANTrainer) else GAN_MEANINGS
+        if wrong := [name for name in study.metrics if name.rpartition('/')[2] in lacking]:
+            raise ValueError(f'The arm {arm.name} of the study {study.name} is a {model}, which has no {", ".join(wrong)}. Measure what all arms have.')
     for rule in study.decision:
         study.arm(rule.arm), study.arm(rule.than)
         find(dict.fromkeys(study.metrics), rule.metric, f'metric of the study {study.name}:')
@@ -343,7 +357,7 @@ def register(
 ) -> Study:  # the same
     "Adds a study to those `lgm_run` knows, after a check. Raises `ValueError` for a broken one, or a name that is taken."
     if STUDIES.get(study.name, study) != study:
-        raise ValueError(f'There is another study {study.name!r} already. Choose another name, or raise the version of that one.')
+        raise ValueError(f'There is another study {study.name!r} already. Choose another name; or, if you have changed that one and raised its version, take the old one out first: del STUDIES[{study.name!r}].')
     STUDIES[study.name] = check_study(study)
     return study
 
@@ -956,7 +970,7 @@ def metrics_entries(
     "What a metrics record holds: the numbers, what they come from, and which training they belong to."
     evaluation = scored['evaluation'] or {}
     return {**scored, 'n': {part: int(terms['n']) for part, terms in scored['scores'].items()}, 'images': study.budgets[budget].n,
-            'classifier': evaluation.get('classifier'), 'scoring': study.scoring, 'training_record': training['sha256'],
+            'classifier': evaluation.get('classifier') or (get_classifier(study.classifier).to_record() if study.classifier else None), 'scoring': study.scoring, 'training_record': training['sha256'],
             'weights_sha256': training['weights_sha256'], 'promise': promise(study), 'versions': versions(), 'machine': machine()}
 
 # %% ../nbs/05b_studies.ipynb #8d7faf7b
@@ -1073,8 +1087,10 @@ def prices_together(
 def process_start(pid: int) -> str | None:  # None: there is no such process, or the system does not tell
     "When a process began, in the system's own unit, with the boot it belongs to."
     try:
-        stat = Path(f'/proc/{pid}/stat').read_text()
-        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {stat.rpartition(')')[2].split()[19]}"
+        fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
+        if fields[0] in 'ZX':  # dead, and not yet fetched by its parent
+            return None
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {fields[19]}"
     except (OSError, IndexError):
         return None
 
@@ -1119,7 +1135,8 @@ def held(
         yield mine
     finally:
         if mine:
-            path.unlink(missing_ok=True)
+            with _guard(path.parent):  # not while another process looks at it
+                path.unlink(missing_ok=True)
 
 
 def _try_lock(path: Path) -> bool:
@@ -1159,15 +1176,15 @@ def run_state(
 ) -> str:  # 'finished', 'trained', 'failed' or 'missing'
     "How far a run is. Raises `RecordError` for a damaged or foreign record, or one of a study that was changed since."
     training, metrics = record_path(results, run, 'training').exists(), metrics_path(results, run, study.scoring).exists()
-    if metrics:
-        read_metrics(study, run, results, budget)
-    if training:
-        read_training(study, run, results, budget)
-    if metrics and not training:
-        raise RecordError(f'{run} has metrics and no training record: restore seed{run.seed}.training.json from version control.')
+    scored = read_metrics(study, run, results, budget) if metrics else None
+    trained = read_training(study, run, results, budget) if training else None
+    if fault := bond_fault(run.arm, run.seed, trained, scored):
+        raise RecordError(fault)
     if metrics:
         return 'finished'
-    return 'failed' if read_own(failure_path(results, run), FAILURE_FORMAT, run) else 'trained' if training else 'missing'
+    if failure := read_own(failure_path(results, run), FAILURE_FORMAT, run):
+        _same_study(study, failure)
+    return 'failed' if failure else 'trained' if training else 'missing'
 
 # %% ../nbs/05b_studies.ipynb #7dc390b9
 def read_training(study: Study, run: Run, results: str | Path, budget: str) -> dict:
@@ -1181,7 +1198,7 @@ def read_training(study: Study, run: Run, results: str | Path, budget: str) -> d
 
 
 def read_metrics(study: Study, run: Run, results: str | Path, budget: str) -> dict:
-    "The metrics record of the present scoring, if it answers this study and belongs to its training record."
+    "The metrics record of the present scoring, if it answers this study; `bond_fault` says whether it belongs to its training record."
     path = metrics_path(results, run, study.scoring)
     record = lgm_nbdev.experiments.load_record(path, 'metrics')
     inside = Run(record['study'], record['arm'], record['seed'], record['version'])
@@ -1193,6 +1210,21 @@ def read_metrics(study: Study, run: Run, results: str | Path, budget: str) -> di
         raise RecordError(f'The metrics record of {run.arm}, seed {run.seed} lacks {", ".join(lacking) or "the number of images asked for"}: '
                           f'raise `scoring` of {study.name}, and `lgm_run {study.name} --rescore` scores every model again.')
     return record
+
+
+def bond_fault(
+    arm: str,
+    seed: int,
+    training: Mapping | None,  # record
+    metrics: Mapping | None,  # record
+) -> str:  # '' if there are no metrics, or if they were measured on the weights of the training
+    "Why a metrics record may not stand beside this training record."
+    if metrics and not training:
+        return f'The metrics of {arm}, seed {seed} stand without a sound training record, so nobody could do that run again: restore it from version control.'
+    if metrics and metrics.get('weights_sha256') != training['weights_sha256']:
+        return (f'The metrics of {arm}, seed {seed} were measured on other weights than those of the training record beside them: '
+                'restore the two that belong together from version control.')
+    return ''
 
 
 def _same_study(study: Study, record: Mapping):
@@ -1347,6 +1379,8 @@ def run_study(
     find(study.budgets, budget, f'budget of the study {study.name}:')
     if not isinstance(jobs, int) or jobs < 1:
         raise ValueError(f'jobs={jobs!r}: give the number of processes, from 1.')
+    if Path(results).resolve() == Path(work).resolve():
+        raise ValueError(f'Records and checkpoints cannot share the folder {results}: give --work another one.')
     device = str(resolve_device(device))
     runs = study_runs(study, seeds, arms)
     report, todo = Report(study, len(runs), jobs, quiet), []
@@ -1356,7 +1390,9 @@ def run_study(
             report.kept(arm, seed)
         else:
             todo.append((arm, seed))
-    options = {'results': str(results), 'work': str(work), 'budget': budget, 'retry': retry, 'rescore': rescore, 'root': root, 'device': device}
+    for arm, seed in todo if retry else ():  # each is tried once more, by whoever gets to it first
+        failure_path(results, run_name(study, arm, seed, budget)).unlink(missing_ok=True)
+    options = {'results': str(results), 'work': str(work), 'budget': budget, 'retry': False, 'rescore': rescore, 'root': root, 'device': device}
     if report.done:
         report.say(f'{report.done} of {len(runs)} runs of {study.name} are there already.')
     few = [name for name in study.metrics if name in METRICS and study.budgets[budget].n < METRICS[name].enough]
@@ -1372,6 +1408,8 @@ def _prepare_steps(study, todo, results, budget, root, device, rescore, **_):
     arms = list(dict.fromkeys(arm for arm, _ in todo))
     for arm in arms:
         run_settings(study, arm, study.seeds[0], 1, study_data(study, arm, budget, root), budget)
+    if arms and study.classifier:
+        get_classifier(study.classifier)  # raises here, and not after the first training
     if study.budgets[budget].kind == 'cpu_seconds' and not rescore:
         splits_of = lambda arm: study_data(study, arm, budget, root)
         there = lambda arm: calibration_path(results, run_name(study, arm, study.seeds[0], budget)).exists()
@@ -1468,7 +1506,7 @@ def _listen(worker, report, answers, known):
         with known:
             if 'error' in answer:
                 answers.append(answer)
-            elif answer['result'] not in ('locked', 'kept'):  # another of them is at it, or has done it
+            elif answer['result'] not in ('locked', 'kept') and (answer['arm'], answer['seed']) not in report.results:  # another of them is at it, or has done it
                 report.run(answer['arm'], answer['seed'], answer['result'], answer['seconds'], answer['words'])
 
 # %% ../nbs/05b_studies.ipynb #aeda8e2b
@@ -1499,12 +1537,16 @@ def study_records(
                 row['metrics'] = read_metrics(study, run, results, budget)
             elif path == failure_path(results, run):
                 row['failure'] = read_own(path, FAILURE_FORMAT, run)
+                _same_study(study, row['failure'])
         except (RecordError, TypeError) as error:
             if left_out is None:
                 raise RecordError(in_words(error)) from error
             left_out.append(in_words(error))
     if not any(any(row.values()) for row in found.values()):
         raise FileNotFoundError(f'There are no records of {study.name} in {results}. `{_command(study, budget)}` makes them.')
+    for (arm, seed), row in found.items() if left_out is None else ():  # else who asked drops them
+        if fault := bond_fault(arm, seed, row['training'], row['metrics']):
+            raise RecordError(fault)
     one_classifier(study, [row['metrics'] for row in found.values() if row['metrics']])
     order = [arm.name for arm in study.arms]
     return dict(sorted(found.items(), key=lambda item: (order.index(item[0][0]), item[0][1])))
@@ -1543,7 +1585,7 @@ def study_table(
             interval = t_interval([row['value'] for row in rows]) if rows else Interval(math.nan, math.nan, math.nan, 0)
             floors = [row['floor'] for row in rows if row.get('floor') is not None]
             failed = sum(1 for row in runs if row['failure'] and not row['metrics'])
-            missing = sum(1 for seed in study.seeds if not any(found.get((arm.name, seed), {}).values()))
+            missing = sum(1 for seed in study.seeds if not any((found.get((arm.name, seed)) or {}).get(kind) for kind in ('metrics', 'failure')))
             lines.append({'metric': name, 'arm': arm.name, 'mean': interval.mean, 'low': interval.low, 'high': interval.high, 'n': interval.n,
                           'floor': statistics.fmean(floors) if floors else math.nan, 'better': (rows[0].get('better') if rows else None) or '',
                           'failed': failed, 'missing': missing})
@@ -1615,6 +1657,7 @@ def plot_study(
 ):  # the matplotlib Figure
     "Every seed of two arms with mean and interval, and beside it the paired differences with zero and the margin."
     rule = rule or study.decision[0]
+    find(dict.fromkeys(study.metrics), rule.metric, f'metric of the study {study.name}:')
     found = study_records(study, results, budget)
     values = [{seed: row['metrics']['metrics'][rule.metric]['value'] for (owner, seed), row in found.items() if owner == arm and row['metrics']}
               for arm in (rule.than, rule.arm)]
@@ -1634,8 +1677,11 @@ def plot_study(
     axes[0, 1].set(xticks=[0], xticklabels=[f'{rule.arm} against {rule.than}'], xlim=(-0.5, 0.5), title='within pairs')
     axes[0, 1].set_ylabel(f'gain in {rule.metric}{unit}')
     low, high = axes[0, 0].get_ylim()
-    middle, half = statistics.fmean(pairs.values()) if pairs else 0, max((high - low) / 2, 1e-9)
-    axes[0, 1].set_ylim(middle - half, middle + half)
+    interval = t_interval(pairs.values()) if pairs else Interval(0., math.nan, math.nan, 0)
+    shown = [v for v in (0., rule.margin, *pairs.values(), interval.low, interval.high) if math.isfinite(v)]
+    half = max((high - low) / 2, *(1.08 * abs(v - interval.mean) for v in shown), 1e-9)  # one scale for both panels, with zero and the margin in the picture
+    for ax, middle in ((axes[0, 0], (low + high) / 2), (axes[0, 1], interval.mean)):
+        ax.set_ylim(middle - half, middle + half)
     return figure
 
 
@@ -1725,7 +1771,7 @@ def _show_list(results: str):
         for size, budget in study.budgets.items():
             folder = record_path(results, run_name(study, study.arms[0].name, 0, size), 'metrics').parent.parent
             done = sum(metrics_path(results, run_name(study, arm, seed, size), study.scoring).exists() for arm, seed in study_runs(study))
-            length = f'{budget.amount:,.0f} {COSTS[budget.kind]} a run'
+            length = f'a run: {budget.amount:,.0f} {COSTS[budget.kind]}'
             print(f'{study.name} (version {study.version}, budget {size}: {length}): {done} of {total} runs in {folder}')
         print(f"    {study.question}\n    arms: {', '.join(arm.name for arm in study.arms)}; seeds: {', '.join(map(str, study.seeds))}")
 
@@ -1774,18 +1820,20 @@ def run_action(args) -> int:  # exit code
     failed = [run for run in done if run_state(study, run_name(study, *run, args.budget), args.results, args.budget) == 'failed']
     locked = [run for run, result in done.items() if result == 'locked']
     if locked:
-        print(f'{len(locked)} runs are being done by another process, first {locked[0][0]} seed {locked[0][1]}.')
+        lock = record_path(args.results, run_name(study, *locked[0], args.budget), 'training').with_name(f'.seed{locked[0][1]}.lock')
+        print(f'{len(locked)} runs are being done by another process, first {locked[0][0]} seed {locked[0][1]}. If nobody is at work: {lock} says who was '
+              '(the folder of checkpoints has one of the same name); delete both.')
     try:
         print(f'{study.question}\n{study_verdict(study, args.results, args.budget)}')
     except (RecordError, FileNotFoundError) as error:
         print(f'No verdict yet. {in_words(error)}')
     for arm, seed in failed:
         print(f'Failed: {arm}, seed {seed}: {run_words(study, run_name(study, arm, seed, args.budget), args.results, args.budget)}')
-    return 1 if failed else 0
+    return 1 if failed or locked else 0
 
 
 def lgm_run(
     argv: list[str] | None = None,  # words after the command; None takes those of the command line
-) -> int:  # exit code: 0 done, 1 a run failed, 2 wrong use, 130 after Ctrl-C
+) -> int:  # exit code: 0 done, 1 a run failed or is somebody else's, 2 wrong use, 130 after Ctrl-C
     "Does what is left of a study."
     return run_command(run_parser(), run_action, argv)
