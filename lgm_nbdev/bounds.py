@@ -219,8 +219,9 @@ def gradient_snr(
     repeats: int = 100,  # gradients drawn, at least 2; below 1/sqrt(repeats) the result is noise
     seed: int = 0  # of the draws
 ) -> float:
-    "|mean| / standard deviation of the gradient of the bound, averaged over the parameters of q (Rainforth 2018, eq. 7). ValueError for 1 repeat."
+    "|mean| / standard deviation of the gradient of the bound, averaged over the parameters of q (Rainforth 2018, eq. 7). ValueError for 1 repeat, or data as `check_data` refuses it."
     if check_positive('repeats', repeats) < 2: raise ValueError('repeats is 1, and a standard deviation needs at least 2 gradients.')
+    check_data(model, x)
     with seeded(seed):
         parameters, mean, squares = inference_parameters(model, x), 0., 0.
         for i in range(1, repeats + 1):  # Welford's running variance
@@ -394,7 +395,8 @@ def chunk_sizes(
     if not (isinstance(memory_mb, (int, float)) and memory_mb > 0):
         raise ValueError(f'memory_mb is {memory_mb!r}: give the extra memory allowed as a number above 0, in units of 10^6 bytes, '
                          'e.g. 500.')
-    fit = int(min((1e6*memory_mb - reserved)//row_bytes, check_positive('rows', rows)))
+    room = math.inf if memory_mb == math.inf else (1e6*memory_mb - reserved)//row_bytes  # inf // n would be NaN
+    fit = int(min(room, check_positive('rows', rows)))
     if fit < 1:
         raise ValueError(f'memory_mb={memory_mb} is too small: one draw of one image takes up to {row_bytes/1e6:.3g} MB in this model, and '
                          f'{reserved/1e6:.3g} MB are reserved for copies of its weights. Give at least '
@@ -589,8 +591,8 @@ def image_bits(
 
     ValueError for a likelihood without bits, images that are not on grey levels, and all that `log_likelihood` refuses."""
     model.likelihood.check_bits(levels)
-    if images.ndim != 4:
-        raise ValueError(f'image_bits needs images (N, C, H, W), not {tuple(images.shape)}; for vectors use log_likelihood and bits_per_dim.')
+    if images.ndim != 4 or not len(images):
+        raise ValueError(f'image_bits needs images (N, C, H, W), N at least 1, not {tuple(images.shape)}; for vectors use log_likelihood and bits_per_dim.')
     check_grey_levels(images, levels)
     x, log_abs_det = model_input(images, model, levels, seed)
     result, kind, shape = log_likelihood(model, x, K, seed=seed, **options), model.likelihood.kind, tuple(images.shape[1:])

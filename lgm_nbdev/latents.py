@@ -321,9 +321,12 @@ def learn_direction(
     codes, y = check_labelled(z, labels)
     fit = choose('direction method', method, DIRECTION_METHODS)
     z_fit, z_test, y_fit, y_test = train_test_split(codes, y, test_size=held_out, stratify=y, random_state=seed)
+    if y_test.all() or not y_test.any():
+        raise ValueError(f'The {len(y_test)} held-out points are all of one class, so they measure no accuracy over both: the attribute is there in '
+                         f'{int(y.sum())} of {len(y)} points. Label more points of the rarer class, or hold out a larger share.')
     normal, offset = fit(z_fit, y_fit, strength)
     length = np.linalg.norm(normal)
-    if length == 0: raise ValueError('The codes with and without the attribute do not differ linearly: the fit gave a normal of length 0.')
+    if not length > 0: raise ValueError('The codes with and without the attribute do not differ linearly: the fit gave a normal of length 0.')
     accuracy = balanced_accuracy_score(y_test, z_test @ normal + offset > 0)
     return Direction(torch.from_numpy(normal/length).to(z.dtype), float(offset/length), float(accuracy), method)
 
@@ -347,7 +350,7 @@ def conditional_direction(
     keep, n = keep.double().reshape(-1, keep.shape[-1]), normal.double()
     if n.shape != keep.shape[1:]: raise ValueError(f'The direction has shape {tuple(n.shape)}, those to keep {tuple(keep.shape)}: (L,) and (K, L) are needed.')
     rest = n - torch.linalg.pinv(keep) @ (keep @ n)
-    if rest.norm() < 1e-6*n.norm():
+    if not rest.norm() > 1e-6*n.norm():  # so that zeros and NaN are refused as well
         raise ValueError(f'The direction lies in the span of the {len(keep)} to keep: whatever changes it changes one of them. Keep fewer, '
                          'or choose attributes that differ.')
     return (rest/rest.norm()).to(normal.dtype)
@@ -412,12 +415,12 @@ def starting_codes(
     if tuple(start.shape) != wanted or not len(images) or not len(start):
         raise ValueError(f'start has shape {tuple(start.shape)} for {len(images)} images and {model.latent_dim} latent dimensions: it must '
                          f'be (restarts, {len(images)}, {model.latent_dim}), with at least one image. model.codes(x)[None] is one start from an encoder.')
-    return start
+    return start.to(images)
 
 # %% ../nbs/01c_latents.ipynb #e5a9ef46
 def invert(
     model: LatentModel,
-    images: Tensor,  # (N, C, H, W) in [0, 1], on the model's device
+    images: Tensor,  # (N, C, H, W) in [0, 1]; they go to the device and dtype of a network
     restarts: int = 4,  # R, random starts per image
     steps: int = 200,  # of Adam
     lr: float = 0.2,  # at the beginning, in units of the prior's standard deviation
@@ -432,6 +435,7 @@ def invert(
     UNIT.check(images, 'images to invert')
     for name, value in (('restarts', restarts), ('steps', steps), ('batch_size', batch_size)): check_positive(name, value)
     decode = differentiable_decoder(model)
+    if isinstance(model, nn.Module): images = images.to(next(model.parameters(), images))
     if not (norm_penalty >= 0 and lr > 0):
         raise ValueError(f'norm_penalty={norm_penalty} and lr={lr}: a penalty is at least 0, a learning rate above 0.')
     start, parts = starting_codes(model, images, start, restarts, seed), []
@@ -444,7 +448,7 @@ def invert(
             z, loss = descend(decode, repeated, begin.flatten(0, 1), steps, lr, norm_penalty)
             parts.append((z.unflatten(0, begin.shape[:2]), loss.unflatten(0, begin.shape[:2])))
     z, losses = (torch.cat(part, 1) for part in zip(*parts))
-    best = losses.argmin(0)
+    best = torch.where(losses.isnan(), math.inf, losses).argmin(0)  # to argmin alone a NaN is the smallest number
     columns = torch.arange(len(images), device=best.device)
     return Inversion(z[best, columns], losses[best, columns], losses)
 
@@ -460,6 +464,7 @@ def encode_images(
     if options:
         raise ValueError(f'{type(model).__name__} has an encoder, so {", ".join(options)} cannot be used: call invert to search all the same.')
     value_range = getattr(model, 'value_range', None)
+    if isinstance(model, nn.Module): images = images.to(next(model.parameters(), images).device)
     return model.codes(images if value_range is None else value_range.from_unit(images))
 
 # %% ../nbs/01c_latents.ipynb #ef6e51da
@@ -519,10 +524,11 @@ def move(self: LatentEditor,
 # %% ../nbs/01c_latents.ipynb #8b7fb67b
 @patch
 def sheet(self: LatentEditor,
-    values: Sequence[float] = (-4., -2., 0., 2., 4.),  # where each slider is put, one after the other, the rest left alone
+    values: Sequence[float] | None = None,  # where each slider is put, one after the other, the rest left alone; None: -4, -2, 0, 2, 4, or five between the ends if these are nearer
     scale: int = 3  # whole enlargement of each pixel
 ):
-    "A picture with one row for each slider: what the editor would show. For pages that cannot move."
+    "A picture with one row for each slider: what the editor would show. For pages that cannot move. ValueError for a value beyond the sliders' ends."
+    if values is None: values = [0.5*k*min(4., self.limit) for k in range(-2, 3)]
     kept, frames, texts = dict(self.values), [], []
     for name in self.values:
         for value in values:

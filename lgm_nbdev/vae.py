@@ -542,7 +542,8 @@ def build_vae(
     "The VAE that the configuration describes, with initial weights that depend on its seed alone. ValueError for what cannot be built."
     unknown = sorted(set(config) - set(vae_config((1, 1, 1))))
     if unknown: raise ValueError(f'A VAE configuration has no entry {", ".join(unknown)}; vae_config(...) makes one with all that exist.')
-    config = vae_config(**{**config, 'value_range': ValueRange.from_config(config.get('value_range'))})
+    if 'value_range' in config: config = {**config, 'value_range': ValueRange.from_config(config['value_range'])}
+    config = vae_config(**config)  # entries left out get their defaults
     shape, latent_dim = tuple(config['image_shape']), check_positive('latent_dim', config['latent_dim'])
     likelihood = get_likelihood(**config['likelihood'])
     with seeded(config['seed']):
@@ -578,12 +579,15 @@ def posterior_of(
 ) -> tuple[Tensor, Tensor]:
     """(mu, log_var) of q(z|x) for all x of the loader, each (N, L), on the CPU; in eval mode. A conditional model takes the batches' labels.
 
-    RangeError for images outside the model's range."""
+    RangeError for images outside the model's range, or declared to be in another one."""
     device, parts = next(model.parameters()).device, []
     with eval_mode(model):
         for batch in loader:
             batch = move(batch, device)
             x, cond = batch if isinstance(batch, Tensor) else batch[0], condition_of_batch(model, batch)
+            declared = getattr(batch, 'value_range', None)
+            if None not in (declared, model.value_range) and declared != model.value_range:  # [0, 1] lies within [-1, 1]: the values alone would not tell
+                raise RangeError(f'The loader gives images in {declared}, and the model works in {model.value_range}. Change the transforms of the loader.')
             if model.value_range is not None: model.value_range.check(x, 'images to encode')
             parts.append([t.cpu() for t in (model.encoding_parameters(x) if cond is None else model.encoding_parameters(x, cond))])
     return tuple(torch.cat(tensors) for tensors in zip(*parts))
@@ -715,7 +719,7 @@ def units_over_time(
     "(steps, (epochs, L) KL of each latent dimension in validation). ValueError if the trainer did not watch."
     rows = [row for row in history.epochs if 'val/kl_unit_00' in row]
     if not rows: raise ValueError('This history has no KL per latent dimension: train with VAETrainer(..., watch_units=True) and a validation set.')
-    names = sorted(name for name in rows[0] if name.startswith('val/kl_unit_'))
+    names = sorted((name for name in rows[0] if name.startswith('val/kl_unit_')), key=lambda name: int(name.rsplit('_', 1)[1]))
     return [row['step'] for row in rows], torch.tensor([[row[name] for name in names] for row in rows])
 
 # %% ../nbs/01_vae.ipynb #b171f586
