@@ -229,7 +229,7 @@ def nothing(self: ClassConditioning, n: int) -> Tensor:
 @patch
 def embed(self: ClassConditioning, labels: Tensor) -> Tensor:
     "(B, cond_dim) of class numbers, the one for \"no label\" included."
-    return self.scale*self.mlp(self.first(labels))
+    return self.scale*self.mlp(self.first(labels).to(next(self.parameters(), torch.empty(0)).dtype))  # float64 where the net is
 
 @patch
 def resolve(self: ClassConditioning, labels, n: int | None = None) -> Tensor:
@@ -286,7 +286,8 @@ def nothing(self: AttributeConditioning, n: int) -> Tensor:
 @patch
 def embed(self: AttributeConditioning, labels: Tensor) -> Tensor:
     "(B, cond_dim) of what `drop` returns."
-    return self.mlp(labels)
+    parameter = next(self.parameters(), None)
+    return self.mlp(labels if parameter is None else labels.to(parameter.dtype))  # float64 where the net is
 
 # %% ../nbs/04_conditional.ipynb #3ed357be
 @patch
@@ -473,6 +474,12 @@ class AuxiliaryNet(nn.Module):
         super().__init__()
         self.net, self.classify = net, nn.Linear(count_features(net, shape), n_classes)
         self.charged = False  # whether a trainer charges for wrong guesses
+
+    def check_trainer(self, trainer) -> None:
+        "Nothing, or ValueError for a trainer that does not charge for the guess, also after one that did."
+        if not isinstance(trainer, AuxiliaryGANTrainer):
+            raise ValueError(f'This discriminator guesses the label, and {type(trainer).__name__} does not charge for its guess, so the labels would have no effect: train '
+                             'it with AuxiliaryGANTrainer.')
 
     def forward(self, x, cond=None, return_all=False):
         "(B, 1) logits, or (that, [features of every block, (B, K) class logits]). The condition is not used. ValueError under a trainer that ignores the guess."
@@ -891,10 +898,10 @@ def style_and_class(
 ) -> StyleAndClass:
     "The two-way decomposition of variance, summed over pixels. ValueError where nothing varies."
     x = images.double().flatten(2)
-    x = x - x.mean((0, 1))
+    size, x = x.square().mean((0, 1)).sum(), x - x.mean((0, 1))
     style, label = x.mean(1, keepdim=True), x.mean(0, keepdim=True)
     total = x.square().mean((0, 1)).sum()
-    if total == 0: raise ValueError('All images are the same: there is no variance to divide between style and class.')
+    if total <= 1e-24*size: raise ValueError('All images are the same: there is no variance to divide between style and class.')
     parts = [part.square().mean((0, 1)).sum()/total for part in (style, label, x - style - label)]
     return StyleAndClass(*(part.item() for part in parts))
 
@@ -1075,15 +1082,16 @@ def conditional_trainer(
     max_steps: int,  # length of the run
     seed: int = 0,  # of the weights, of all noise and of the order of the data
     conditional: bool = True,  # False: the unconditional twin
-    config: Mapping | None = None,  # entries of the model's configuration that differ from the recommended ones
+    config: Mapping | None = None,  # entries of the model's configuration that differ from the recommended ones; a range by its name, 'unit' or 'signed'; data set and seed are arguments of their own
     **changes  # fields of `TrainerConfig`, such as progress=False
 ) -> TrainerBase:
     "A trainer with the recommended settings. DataError for a store without labels, ValueError for whatever model, loader and trainer refuse."
     found = choose('kind of model', kind, CONDITIONAL_KINDS)
     settings, (make, build) = found.settings, found.conditional if conditional else found.unconditional
-    value_range, transforms = choose('range', settings['config']['value_range'], RANGES)
+    chosen = {**settings['config'], **(config or {})}
+    value_range, transforms = choose('range', chosen['value_range'], RANGES)
     loader = BatchLoader(store, min(settings['batch_size'], len(store)), transforms, seed=seed, drop_last=True)
-    own = {**settings['config'], **(config or {}), 'value_range': value_range, 'dataset': store.name, 'seed': seed}
+    own = {**chosen, 'value_range': value_range, 'dataset': store.name, 'seed': seed}
     if conditional: own['classes'] = classes_of(store)
     else: own = {k: v for k, v in own.items() if k not in CONDITIONAL_ONLY}
     trainer = AuxiliaryGANTrainer if own.get('label_discriminator') == 'auxiliary' else found.trainer

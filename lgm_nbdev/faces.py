@@ -160,14 +160,15 @@ def edit_scores(
 # %% ../nbs/04a_faces.ipynb #a43c57e8
 def principal_components(
     x: Tensor,  # (N, D) data
-    n: int,  # L components, fewer than N
+    n: int,  # L components, fewer than N, and at most D
     seed: int = 0  # of the randomized decomposition
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(mean (D,), standard deviations (L,) along the components, orthonormal components (D, L)), largest first. ValueError for too few rows.
+    """(mean (D,), standard deviations (L,) along the components, orthonormal components (D, L)), largest first. ValueError for too few rows or columns.
 
     A randomized search (Halko et al. 2011) in twice as many directions as are returned: the last ones of a search are found badly."""
-    if len(x) <= check_positive('latent_dim', n):
-        raise ValueError(f'{len(x)} images span at most {len(x) - 1} components, and latent_dim={n} were asked for.')
+    most = min(len(x) - 1, x.shape[1])
+    if check_positive('latent_dim', n) > most:
+        raise ValueError(f'{len(x)} images of {x.shape[1]} numbers each span at most {most} components, and latent_dim={n} were asked for.')
     mean = x.mean(0)
     with seeded(seed): _, scale, axes = torch.pca_lowrank(x - mean, min(2*n, *x.shape), center=False, niter=3)
     return mean, scale[:n]/(len(x) - 1)**0.5, axes[:, :n]
@@ -176,7 +177,7 @@ def principal_components(
 class EigenFaces:
     """Principal components as a generative model (Turk & Pentland 1991): `codes`, `generate`, and codes that have unit variance over the training images.
 
-    ValueError for fewer images than components."""
+    ValueError unless there are more images than components, and as many pixels."""
 
     def __init__(self,
         images: Tensor,  # (N, C, H, W) in [0, 1]: what it learns from
@@ -241,12 +242,13 @@ def learn_planes(
 
 # %% ../nbs/04a_faces.ipynb #58a269d5
 def edits_record(scores: EditScores) -> dict:
-    "JSON-able: the means, and three shares for each attribute."
+    "JSON-able: the means, and three shares for each attribute; None for what is kept where there is one attribute and no other."
     means, others = scores.means(), ~torch.eye(len(scores.names), dtype=torch.bool)
-    counted = means['counted'] > 0
-    rows = {name: {'preserved': scores.preserved[a].item(), 'flips': scores.flips[a].item(), 'others_kept': scores.keeps[a][others[a]].mean().item()}
+    counted, alone = means['counted'] > 0, len(scores.names) == 1
+    rows = {name: {'preserved': scores.preserved[a].item(), 'flips': scores.flips[a].item(), 'others_kept': None if alone else scores.keeps[a][others[a]].mean().item()}
             for a, name in enumerate(scores.names)}
-    return {'means': {'flips': means['flips'] if counted else 0., 'keeps': means['keeps'] if counted else 0., 'attributes': means['counted']},
+    keeps = 0. if not counted else None if alone else means['keeps']
+    return {'means': {'flips': means['flips'] if counted else 0., 'keeps': keeps, 'attributes': means['counted']},
             'per_attribute': rows, 'n': scores.n}
 
 # %% ../nbs/04a_faces.ipynb #39cb4266

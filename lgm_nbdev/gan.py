@@ -497,6 +497,8 @@ def check_gan_settings(trainer, model, config):
     if config.compile:
         raise ValueError(f'GANTrainer: compile={config.compile!r} was given, and a GAN has no core_step to compile. Leave it at False.')
     check_critic(model.discriminator, trainer.objective, trainer.regularizer)
+    check_trainer = getattr(getattr(model.discriminator, 'net', None), 'check_trainer', None)  # a network that goes with a trainer of its own
+    if check_trainer is not None: check_trainer(trainer)
 
 # %% ../nbs/02_gan.ipynb #14b9f708
 def cond_for(
@@ -517,8 +519,12 @@ def _look_at_networks(self: GANTrainer):
 
 @patch
 def parameters_of(self: GANTrainer, network: str) -> list:
-    "The parameters of 'generator' or 'discriminator' that are to be trained; freezing one (requires_grad=False) takes it out."
-    return [p for p in getattr(self, f'_{network}_parameters') if p.requires_grad]
+    "The parameters of 'generator' or 'discriminator' that are to be trained; freezing one (requires_grad=False) takes it out. ValueError if all are frozen."
+    parameters = [p for p in getattr(self, f'_{network}_parameters') if p.requires_grad]
+    if not parameters:
+        raise ValueError(f'{type(self).__name__}: all parameters of the {network} are frozen (requires_grad=False), and a trainer of GANs moves both networks. '
+                         'Leave at least one parameter of each trainable.')
+    return parameters
 
 # %% ../nbs/02_gan.ipynb #01366857
 @patch

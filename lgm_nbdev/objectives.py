@@ -370,17 +370,20 @@ LSGAN_CODINGS = {'0-1': (0., 1., 1.), 'pearson': (-1., 1., 0.)}  # name -> (a, b
 @register_objective
 @dataclass(frozen=True)
 class LeastSquares(Objective):
-    "LSGAN (Mao 2017): outputs are drawn to a (generated) and b (data), the generator wants c. `ValueError` if c is not on b's side of a."
+    "LSGAN (Mao 2017): outputs are drawn to a (generated) and b (data), the generator wants c. `ValueError` if c is not on b's side of a, or a coding comes with all three."
     a: float | None = None  # target of generated examples; None: from the coding
     b: float | None = None  # target of data; None: from the coding
     c: float | None = None  # what the generator wants its examples to get; None: from the coding
-    coding: InitVar[str] = '0-1'  # a key of `LSGAN_CODINGS`, for what is not given
+    coding: InitVar[str | None] = None  # a key of `LSGAN_CODINGS`, for what is not given; None: the first of them
     name: ClassVar[str] = 'lsgan'
     has_targets: ClassVar[bool] = True
     value: ClassVar[str] = 'd_squared_error'
 
     def __post_init__(self, coding):
-        for key, preset in zip('abc', choose('coding', coding, LSGAN_CODINGS)):
+        if coding is not None and None not in (self.a, self.b, self.c):
+            raise ValueError(f'coding={coding!r} was given, and with it a={self.a!r}, b={self.b!r}, c={self.c!r}: a coding fills in what is not given, so it would have no '
+                             "effect. Leave one or the other out; for another coding start from the name, get_objective('lsgan', coding=...).")
+        for key, preset in zip('abc', choose('coding', '0-1' if coding is None else coding, LSGAN_CODINGS)):
             if getattr(self, key) is None: object.__setattr__(self, key, preset)
         check_coding(self.a, self.b, self.c)
 
@@ -473,7 +476,7 @@ def watch(self: Objective,
             'd_accuracy_fake': (self.realness(fake) < 0).float().mean(), **means}
 
 # %% ../nbs/02a_objectives.ipynb #6556284b
-BOUNDED = (nn.Sigmoid, nn.Hardsigmoid, nn.LogSigmoid, nn.Softmax, nn.LogSoftmax)  # what a discriminator here must not end in
+BOUNDED = (nn.Sigmoid, nn.Hardsigmoid, nn.LogSigmoid, nn.Softmax, nn.LogSoftmax, nn.Tanh, nn.Hardtanh, nn.Softsign)  # what a discriminator here must not end in
 
 def last_module(
     net: nn.Module  # any network

@@ -50,7 +50,7 @@ TRICKS = {
 
 # %% ../nbs/02b_tricks.ipynb #d165512f
 VARIANTS = {
-    'fixed_noise': Trick('the same noise to the end', 'noise 0.1, fixed', {'options': {'noise_scale': 0.1}}),
+    'fixed_noise': Trick('the same noise to the end', 'noise 0.1, fixed', {'options': {'noise_scale': 0.1, 'noise_steps': None}}),
     'feature_matching_sum': Trick('summed over features', 'feature matching (sum, added)', {'options': {'feature_matching': 'sum'}}),
     'only_feature_matching': Trick('instead of the adversarial loss', 'feature matching (mean, alone)',
                                    {'options': {'feature_matching': 'mean', 'adversarial_weight': 0.}}),
@@ -224,11 +224,13 @@ def class_counts(
     class_names: Sequence[str],  # K names
     shares: Tensor | None = None  # (K,) of the data, sum 1; None: equal
 ) -> ClassCounts:
-    "The histogram of classes with both comparisons. ValueError for shares that are not K positive numbers of sum 1, and for no labels at all."
+    "The histogram of classes with both comparisons. ValueError for shares that are not K positive numbers of sum 1, for no labels at all, and for labels that are none of the K classes."
     k, n = len(class_names), len(labels)
     if n == 0: raise ValueError('There are no labels to count: a histogram needs at least one sample.')
+    if not 0 <= int(labels.min()) <= int(labels.max()) < k:
+        raise ValueError(f'Labels run from {int(labels.min())} to {int(labels.max())}, and there are names for {k} classes, 0 to {k - 1}: give one name for each class.')
     shares = torch.full((k,), 1/k, dtype=torch.float64) if shares is None else shares.double().cpu()
-    if shares.shape != (k,) or (shares <= 0).any() or abs(shares.sum().item() - 1) > 1e-6:
+    if shares.shape != (k,) or not (shares > 0).all() or not abs(shares.sum().item() - 1) <= 1e-6:  # so put, NaN is refused
         raise ValueError(f'shares {shares.tolist()} for {k} classes: give {k} positive numbers of sum 1.')
     counts = torch.bincount(labels.cpu(), minlength=k)
     chi = ((counts - n*shares).square()/(n*shares)).sum()
