@@ -106,7 +106,7 @@ class RandomShift(Transform):
     random = True
 
     def __post_init__(self):
-        if isinstance(self.pixels, bool) or int(self.pixels) != self.pixels or self.pixels < 0:
+        if isinstance(self.pixels, bool) or not isinstance(self.pixels, int) or self.pixels < 0:
             raise ValueError(f'RandomShift(pixels={self.pixels}): give a whole number of pixels, 0 or more.')
 
     def __call__(self, x, generator=None):
@@ -181,7 +181,11 @@ class ClassifierRecipe:
     data: dict = field(default_factory=dict)  # options for `get_splits`, e.g. {'size': 64}
 
     def __post_init__(self):
-        check_positive('version', self.version)
+        for name in ('version', 'root_channels', 'epochs', 'batch_size'): check_positive(name, getattr(self, name))
+        RandomShift(self.shift)  # which refuses what is no number of pixels
+        if self.ema_decay is None or not 0 <= self.ema_decay < 1:
+            raise ValueError(f'ema_decay={self.ema_decay}: a classifier is the average of its weights, so give a number from 0 (the last '
+                             'weights) to below 1.')
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f'label_smoothing={self.label_smoothing}: it is a share of the target, from 0 to below 1.')
 
@@ -208,9 +212,10 @@ CLASSIFIER_RECIPES = {
 def recipe_for(
     splits: Splits,  # of any dataset of images
 ) -> ClassifierRecipe:
-    "The recipe of the dataset of that name, else one with as many halvings as leave a grid of about 4 x 4."
+    "The recipe of the dataset of that name, else one with as many halvings as leave a grid of about 4 x 4. `DataError` as `targets_of`."
     if splits.name in CLASSIFIER_RECIPES:
         return CLASSIFIER_RECIPES[splits.name]
+    targets_of(splits.train)  # vectors have no grid
     halvings = max(0, round(math.log2(min(splits.train.image_shape[1:]) / 4)))
     n = max(3, halvings)
     filters = tuple(max(8, 128 >> i) for i in reversed(range(n)))
@@ -431,6 +436,9 @@ def load_classifier(
 ) -> FixedClassifier:
     "Return the classifier at `path`. Raises `FileNotFoundError`, or `CheckpointError` for a file that is damaged, foreign or changed."
     saved = load_checkpoint(path, ClassifierNet.architecture)
+    if lost := [key for key in ('name', 'version', 'classes', 'dataset', 'multi_label', 'sha256') if key not in saved.meta]:
+        raise CheckpointError(f'{path} holds the weights of such a network, but is no classifier: its header has no {", ".join(lost)}. If it '
+                              'belongs to a training run, the classifier is the file NAME-vVERSION.safetensors beside the folder of the run.')
     net = ClassifierNet(**saved.config)
     saved.load_weights(net)
     meta = saved.meta
@@ -561,6 +569,8 @@ def get_classifier(
 ) -> FixedClassifier:
     "Return the fixed classifier of that name. Raises `ValueError` listing what exists, `FileNotFoundError`, `CheckpointError`."
     if name in IMAGENET_NETWORKS:
+        if version not in (None, 1):
+            raise FileNotFoundError(f'There is no version {version} of the classifier {name!r}; there is 1.')
         return imagenet_classifier(name, device, **options)
     name, colon, combined = name.partition(':')
     if colon:

@@ -95,6 +95,7 @@ def trace_sqrt_product(
     factor, failed = torch.linalg.cholesky_ex(cov1)
     pivots = factor.diagonal().abs()
     if not failed and pivots.min() > 1e-6*pivots.max():
+        if torch.linalg.cholesky_ex(cov2).info: psd_factor(cov2)  # it may be singular, and is refused if it has a negative eigenvalue
         return torch.linalg.eigvalsh(congruence(factor, cov2)).clamp_min(0).sqrt().sum().item()
     return torch.linalg.svdvals(psd_factor(cov1).T @ psd_factor(cov2)).sum().item()
 
@@ -951,7 +952,8 @@ def real_rows(
     n: int,  # how many
     seed: int = 0,  # of the choice
 ) -> Tensor:
-    "(n,) sorted rows of the store, a fixed random choice; all of them if n is their number. ValueError if there are fewer."
+    "(n,) sorted rows of the store, a fixed random choice; all of them if n is their number. ValueError if there are fewer, or n is no whole number."
+    if isinstance(n, bool) or not hasattr(n, '__index__'): raise ValueError(f'n={n!r}: images are counted, so n is a whole number.')
     if not 1 <= n <= len(store):
         raise ValueError(f'n={n}: the {store.split or "real"} images of {store.name or "this data set"} are {len(store)}. Values and '
                          f'floors are taken at the same n, so choose n from 1 to {len(store)}.')
@@ -1170,13 +1172,18 @@ def evaluate(
     return record
 
 # %% ../nbs/03_evaluation.ipynb #fa9084e6
+def _who(classifier: dict) -> str:
+    "A classifier's record in a few words: all that must be equal where two numbers are compared. Weights alone are not enough."
+    combination = ':' + '+'.join(classifier['combination']) if classifier.get('combination') else ''
+    return f'{classifier.get("name")}{combination} with the hash {classifier["sha256"]}'
+
+
 def _fitting(reference: Reference, classifier, chosen: list[Metric], n: int | None) -> Reference:
     "`reference`, if it was made with this classifier, n and these metrics; else ValueError."
-    hashes = reference.classifier['sha256'], classifier.to_record()['sha256']
-    if hashes[0] != hashes[1]:
-        raise ValueError(f'The reference was made with the classifier {reference.classifier["name"]!r} ({hashes[0][:12]}), and the '
-                         f'images are to be scored with {classifier.name!r} ({hashes[1][:12]}). Numbers of two classifiers cannot be '
-                         'compared: prepare the reference again.')
+    made_with, scored_with = _who(reference.classifier), _who(classifier.to_record())
+    if made_with != scored_with:
+        raise ValueError(f'The reference was made with the classifier {made_with}, and the images are to be scored with {scored_with}. '
+                         'Numbers of two classifiers cannot be compared: prepare the reference again.')
     if n not in (None, 10_000, reference.n):
         raise ValueError(f'n={n}, but the reference holds {reference.n} real images: leave n out, or prepare another.')
     if lost := [m.name for m in chosen if m.name not in reference.floors]:
@@ -1274,7 +1281,7 @@ def compare_records(
     for what, key in (('classifiers', 'classifier'), ('data sets', 'dataset'), ('numbers of images', 'n'), ('conventions', 'conventions'),
                       ('parts of the data as reference', 'reference_split'), ('kinds of spread', 'spread')):
         x, y = a.get(key), b.get(key)
-        if key == 'classifier': x, y = (f'{c.get("name")} with the hash {c["sha256"]}' for c in (x, y))
+        if key == 'classifier': x, y = _who(x), _who(y)
         if x != y:
             raise ValueError(f'These records were made with two different {what}: {x} and {y}. Their numbers cannot be compared: score '
                              'both models in the same way.')

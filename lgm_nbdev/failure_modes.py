@@ -295,9 +295,12 @@ def dose_response(
 ) -> dict:  # n, repeats, seed, classifier, clean {metric: [values]}, faults {fault: doses, unit, metrics {metric: [values]}}
     """All metrics under every fault and dose, n = len(reference), JSON-able.
 
-    Raises `ValueError` for fewer than 2 repeats, which have no spread, and if `source` holds under repeats * n images."""
+    Raises `ValueError` for fewer than 2 repeats, which have no spread, for an unknown fault, and if `source` holds under repeats * n images."""
     if repeats < 2:
         raise ValueError(f'repeats={repeats}: what a metric sees is measured by the spread between sets of real images, so give 2 or more.')
+    if faults is None: faults = {name: fault.doses for name, fault in CORRUPTIONS.items()}
+    if unknown := [name for name in faults if name not in CORRUPTIONS]:
+        raise ValueError(f'There is no fault called {", ".join(map(repr, unknown))}. There are: {", ".join(CORRUPTIONS)}.')
     n = len(reference)
     def seen(images): return classify([images], classifier)
     real, training = seen(reference), seen(source.training).features
@@ -305,7 +308,6 @@ def dose_response(
     def table(sets):
         rows = [all_metrics(real, seen(images), training) for images in sets]
         return {metric: [row[metric] for row in rows] for metric in rows[0]}
-    if faults is None: faults = {name: fault.doses for name, fault in CORRUPTIONS.items()}
     record = {'n': n, 'repeats': repeats, 'seed': seed, 'classifier': classifier.to_record(), 'clean': table(clean), 'faults': {}}
     for name, doses in faults.items():
         record['faults'][name] = {'doses': list(doses), 'unit': CORRUPTIONS[name].unit,
