@@ -509,15 +509,18 @@ def find_idx_files(
     folders: Sequence[Path],  # where to look, in this order
     names: Sequence[str],  # the files that belong together, without .gz
     how: str = '',  # how to get them, for error messages
+    strict: bool = True,  # False: a folder that has only some of them counts as empty, because they will be downloaded
 ) -> list[Path] | None:  # one path per name; None if no folder has any of them
-    "The files of the first folder that has them, gzipped or not. Raises `FileNotFoundError` if a folder has only some."
+    "The files of the first folder that has them all, gzipped or not. Raises `FileNotFoundError` if there is none and a folder has some."
+    partly = None
     for folder in folders:
         found = {n: p for n in names for p in (folder/f'{n}.gz', folder/n) if p.is_file()}
         if len(found) == len(names):
             return [found[n] for n in names]
-        if found:
-            lost = ', '.join(n for n in names if n not in found)
-            raise FileNotFoundError(f'{folder} has some files of this dataset but not {lost} (with or without .gz). {how}')
+        if found and partly is None:
+            partly = folder, ', '.join(n for n in names if n not in found)
+    if partly and strict:
+        raise FileNotFoundError(f'{partly[0]} has some files of this dataset but not {partly[1]} (with or without .gz). {how}')
     return None
 
 
@@ -583,7 +586,7 @@ def read_fashion(
               'the Debian package dataset-fashion-mnist': [DEBIAN_FOLDER],
               "torchvision's download": [cache, data_root()/'FashionMNIST'/'raw']}
     for source, folders in places.items():
-        if paths := find_idx_files(folders, IDX_NAMES, FASHION_HOW):
+        if paths := find_idx_files(folders, IDX_NAMES, FASHION_HOW, strict=not download):
             arrays = [parse_idx(read_bytes(p, FASHION_HOW), 1 if 'labels' in p.name else 3, p.name, FASHION_HOW) for p in paths]
             return idx_stores('fashion', arrays, FASHION_CLASSES, source)
     if download:
@@ -729,6 +732,9 @@ class PadTransform(Transform):
         if self.value is None and value_range is not None and np.any(np.not_equal(value_range.low, 0)):
             raise RangeError(f'PadTransform would add a border of 0, which is not black in {value_range}. Put it before '
                              'Normalize, or give its value.')
+        if self.value is not None and value_range is not None and (np.any(np.less(self.value, value_range.low))
+                                                                   or np.any(np.greater(self.value, value_range.high))):
+            raise RangeError(f'PadTransform would add a border of {self.value:g}, which is outside of {value_range}. Give a value inside.')
         return value_range
 
     def out_shape(self, shape):
@@ -780,6 +786,8 @@ class Normalize(Transform):
     def out_range(self, value_range):
         if value_range is None:
             return None
+        if hasattr(value_range, 'normalized'):  # a range that is not linear says itself what becomes of it
+            return value_range.normalized(self.mean, self.std)
         low, high = [(np.asarray(bound) - self.mean) / self.std for bound in (value_range.low, value_range.high)]
         equal = all((bound == bound.flat[0]).all() for bound in (low, high))  # one value for all channels is a number
         low, high = [float(bound.flat[0]) if equal else tuple(bound.tolist()) for bound in (low, high)]
@@ -882,27 +890,36 @@ def logit_log_abs_det(
 # %% ../nbs/00a_data.ipynb #1c82a085
 @dataclass(frozen=True)
 class LogitRange(ValueRange):
-    "The range of logits of images: mapped to [0,1] by a sigmoid, not by a line."
+    "The range of logits of images, also after a `Normalize`: mapped to [0,1] by a sigmoid, not by a line."
     low: float = None  # logit(0, alpha); worked out if left out
     high: float = None  # logit(1, alpha); worked out if left out
     name: str = field(default='logit', compare=False)  # what people call it
     alpha: float = 0.05  # how far the interval was shrunk, 0 < alpha < 0.5
+    mean: float | tuple = 0.  # what a Normalize subtracted from the logits, ...
+    std: float | tuple = 1.  # ... and divided them by
 
     def __post_init__(self):
         if not 0 < self.alpha < 0.5:
             raise ValueError(f'alpha={self.alpha}: it must lie between 0 and 0.5, or black and white would be infinitely far '
                              'away.')
         bound = math.log(1 - self.alpha) - math.log(self.alpha)
-        object.__setattr__(self, 'low', -bound)
-        object.__setattr__(self, 'high', bound)
+        for name, logits in (('low', -bound), ('high', bound)):
+            end = (logits - np.asarray(self.mean)) / np.asarray(self.std)
+            object.__setattr__(self, name, tuple(end.tolist()) if np.ndim(end) else float(end))
 
     def to_unit(self, x: torch.Tensor) -> torch.Tensor:
         "`x` mapped to [0,1]; values outside of the range end up outside of [0,1]."
-        return (torch.sigmoid(x) - self.alpha) / (1 - 2 * self.alpha)
+        return (torch.sigmoid(unstandardize(x, self.mean, self.std)) - self.alpha) / (1 - 2 * self.alpha)
 
     def from_unit(self, x: torch.Tensor) -> torch.Tensor:
         "`x` mapped from [0,1] to logits."
-        return logit(x, self.alpha)
+        return standardize(logit(x, self.alpha), self.mean, self.std)
+
+    def normalized(self, mean: float | tuple, std: float | tuple) -> LogitRange:
+        "What `Normalize(mean, std)` makes of this range."
+        both = [np.asarray(self.mean) + np.asarray(self.std) * np.asarray(mean), np.asarray(self.std) * np.asarray(std)]
+        mean, std = [float(v.flat[0]) if (v == v.flat[0]).all() else tuple(v.tolist()) for v in both]
+        return replace(self, name='normalized', mean=mean, std=std)
 
 # %% ../nbs/00a_data.ipynb #67cbc621
 @dataclass(frozen=True)
@@ -1126,7 +1143,7 @@ def read_mnist(
     how = "Call get_splits('mnist', download=True), or put the four idx files (gzipped or not) into the folder given as root."
     home = data_root(root)
     folders = [home, home/'mnist', home/'MNIST'/'raw']
-    if download and not find_idx_files(folders, IDX_NAMES, how):
+    if download and not find_idx_files(folders, IDX_NAMES, how, strict=False):
         import torchvision
         download_dataset(dataset_class or torchvision.datasets.MNIST, home, how)
     paths = find_idx_files(folders, IDX_NAMES, how)
@@ -1143,10 +1160,11 @@ def emnist_files(
     home: Path,  # folder to look in
     names: Sequence[str],  # the four files of one variant, without .gz
     how: str,  # how to get them, for error messages
+    strict: bool = True,  # see `find_idx_files`
 ) -> list[bytes] | None:  # their content; None if they are not here
     "The idx files of EMNIST, loose in a folder or inside the one zip that it is published as."
     folders = [home, home/'emnist', home/'EMNIST'/'raw']
-    if paths := find_idx_files(folders, names, how):
+    if paths := find_idx_files(folders, names, how, strict):
         return [read_bytes(path, how) for path in paths]
     archive = next((f/n for f in folders for n in ('gzip.zip', 'emnist.zip') if (f/n).is_file()), None)
     if archive is None:
@@ -1172,7 +1190,7 @@ def read_emnist(
     how = "Call get_splits('emnist', download=True), or put gzip.zip of EMNIST into the folder given as root."
     home = data_root(root)
     names = [f'emnist-{variant}-{part}-{kind}-ubyte' for part in ('train', 'test') for kind in ('images-idx3', 'labels-idx1')]
-    contents = emnist_files(home, names, how)
+    contents = emnist_files(home, names, how, strict=not download)
     if contents is None and download:
         download_dataset(dataset_class or EMNIST, home, how, split=variant)
         contents = emnist_files(home, names, how)
@@ -1808,9 +1826,11 @@ def read_celeba(
     how = ("Call get_splits('celeba', download=True), or put img_align_celeba.zip, list_attr_celeba.txt and "
            "list_eval_partition.txt into the folder celeba of the folder given as root.")
     folder = home if (home/'list_eval_partition.txt').is_file() else home/'celeba'
-    if download and not (folder/'list_eval_partition.txt').is_file():
+    whole = [(folder/'list_eval_partition.txt').is_file(), any((folder/f'img_align_celeba{end}').exists() for end in ('', '.zip'))]
+    if download and not all(whole):
         from torchvision.datasets import CelebA
         download_dataset(dataset_class or CelebA, home, how)
+        folder = home/'celeba' if (home/'celeba'/'list_eval_partition.txt').is_file() else folder
     partition, attributes, attribute_names = read_celeba_lists(folder, how)
     if (folder/'img_align_celeba').is_dir():
         source = FolderSource(folder/'img_align_celeba')

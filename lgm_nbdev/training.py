@@ -340,7 +340,7 @@ def truncate(self: History, step: int,  # keep rows of steps up to this number
     "Forgets, in memory and in the file, everything after the given position; returns nothing."
     self._waiting = []
     self.steps = [row for row in self.steps if row['step'] <= step]
-    self.epochs = [row for row in self.epochs if row['epoch'] <= epoch]
+    self.epochs = [row for row in self.epochs if row['epoch'] <= epoch and row.get('step', step) <= step]
     if self.path is None: return
     with atomic_path(self.path) as temporary:
         rows = [{'kind': 'step', **row} for row in self.steps] + [{'kind': 'epoch', **row} for row in self.epochs]
@@ -369,7 +369,8 @@ class EMA:
         self._places = None  # where each tensor is found: looked up once, not at every step
 
     def _tensors(self):
-        return {name: t.detach() for named in (self.model.named_parameters, self.model.named_buffers) for name, t in named()}
+        return {name: t.detach() for named in (self.model.named_parameters, self.model.named_buffers)
+                for name, t in named(remove_duplicate=False)}  # a tied tensor under each of its names, as in a state dict
 
     def follow(self):
         "Moves the averages to where the model is, in its types; returns nothing."
@@ -384,7 +385,7 @@ class EMA:
 def _present(self: EMA) -> dict[str, torch.Tensor]:
     "The model's present tensors by name. Walking through a model takes longer than averaging it, so the places are kept."
     if self._places is None:
-        owners = {f'{prefix}.{key}'.lstrip('.'): (store, key) for prefix, module in self.model.named_modules()
+        owners = {f'{prefix}.{key}'.lstrip('.'): (store, key) for prefix, module in self.model.named_modules(remove_duplicate=False)
                   for store in (module._parameters, module._buffers) for key in store}
         self._places = {name: owners[name] for name in self.averages}
     return {name: store[key] for name, (store, key) in self._places.items()}
@@ -433,10 +434,12 @@ def apply_backup(self: EMA):
 @patch
 @contextlib.contextmanager
 def averaged(self: EMA):
-    "A context in which the model has the averaged values."
+    "A context in which the model has the averaged values. One inside another (`evaluate` has one) leaves the way back to the outer."
+    before = self.backup
     self.apply_parameters()
     try: yield self.model
-    finally: self.apply_backup()
+    finally:
+        if self.backup is not before: self.apply_backup()
 
 # %% ../nbs/00b_training.ipynb #bffad781
 FORMAT_VERSION = 1  # of the checkpoint file; raised by hand when its layout changes
@@ -957,7 +960,13 @@ def _flush(self: TrainerBase):
     "Reads the numbers of the last steps from the device, all at once, and shows them."
     self._flushed_at = time.perf_counter()
     measured = lambda row: {k: v for k, v in row.items() if k not in _COORDINATES}
-    rows = self.history.flush(lambda row: self._refuse_non_finite(measured(row), row['step']))
+    try: rows = self.history.flush(lambda row: self._refuse_non_finite(measured(row), row['step']))
+    except NonFiniteLossError as error:
+        if self._deferred_guard:  # the steps since were not taken either: stand where the weights are, with the guard open again
+            lost = self.step + 1 - error.step
+            self.step, self.batch = self.step - lost, self.batch - lost
+            self._bad.zero_()
+        raise
     if rows: self._progress.steps(rows)
 
 # %% ../nbs/00b_training.ipynb #2aac6f34
@@ -1047,7 +1056,7 @@ def train_model(self: TrainerBase,
             self.interrupted = True
         finally: self.history.flush()
     if self.interrupted: self._tell_interrupted()
-    elif self.early_stopping.best_epoch is not None: self._restore_best()
+    elif self.early_stopping.patience is not None and self.early_stopping.best_epoch is not None: self._restore_best()
     self.model.eval()
     return self.history
 
@@ -1066,6 +1075,7 @@ def _interruptible(self: TrainerBase):
     previous = signal.signal(signal.SIGINT, ask) if mine else None
     try: yield
     finally:
+        self._stop_asked = False
         if mine: signal.signal(signal.SIGINT, previous)
 
 
@@ -1081,7 +1091,9 @@ def _tell_interrupted(self: TrainerBase):
 @patch
 def save(self: TrainerBase, path: str | Path | None = None  # default: `out/last.safetensors`
          ) -> Path:
-    "Returns where it saved everything the run consists of, so that `resume` continues it bit for bit."
+    """Returns where it saved everything the run consists of, so that `resume` continues it bit for bit. A file of your own gets the
+    weights that are in the model now: after training with `patience` the best ones, which no run continues from."""
+    if path is None and self._restored_from is not None: return self._save_end()
     path = self.checkpointer.last if path is None else Path(path)
     self._flush()
     self.history.sync()
@@ -1092,6 +1104,17 @@ def save(self: TrainerBase, path: str | Path | None = None  # default: `out/last
                     early_stopping=self.early_stopping.state())
     if path != self.checkpointer.best: self.checkpointer.newest, self.checkpointer.newest_step = path, self.step
     return path
+
+
+@patch
+def _save_end(self: TrainerBase):
+    "Saves with the weights of the last step, where the best ones have taken their place."
+    end, best = self._restored_from, self._state()
+    self._put_state(end)
+    try: return self.save()
+    finally:
+        self._put_state(best)
+        self._restored_from = end
 
 
 @patch
@@ -1124,25 +1147,32 @@ def sync(self: History):
 def resume(self: TrainerBase, path: str | Path,  # a checkpoint of this model, these data and these settings
            accept_changes: bool = False  # continue although settings differ; the run is then no longer reproducible from them
            ) -> TrainerBase:
-    "Returns the trainer in the state the checkpoint holds; raises CheckpointError if it belongs to another run."
-    path = Path(path)
+    """Returns the trainer in the state the checkpoint holds; raises CheckpointError if it belongs to another run, FileExistsError if
+    it lies in another folder and `out` already holds a run."""
+    path, best = Path(path), None
+    elsewhere = self.out is None or path.parent.resolve() != self.out.resolve()
+    if elsewhere and self.step == 0: self._refuse_occupied()
     saved = load_checkpoint(path, architecture_of(self.model), self._dataset())
     if not accept_changes: self._refuse_changes(saved)
     weights = saved.check_weights(self.model)
     check_optimizer(self.optimizer, saved.meta['optimizer'])  # what is refused is refused before anything changes
+    if elsewhere and self.early_stopping.patience is not None and saved.meta['early_stopping']['best_epoch'] is not None:
+        best = load_checkpoint(path.parent / 'best.safetensors', architecture_of(self.model), self._dataset())
     self.model.load_state_dict(weights)
     optimizer_from_tensors(self.optimizer, saved.group('optimizer'), saved.meta['optimizer'])
     if self.ema and 'ema' in saved.meta: self.ema.load(saved.group('ema'), saved.meta['ema'])
     elif self.ema: self.ema.restart()  # the run kept no average until now, and changes were accepted
     position = saved.meta['position']
     self.epoch, self.batch, self.step = position['epoch'], position['batch'], position['step']
-    self._rng = saved.group('rng')
+    self._rng = {**self._rng, **saved.group('rng')}  # a checkpoint from a CPU says nothing of a GPU's generator: it keeps the run's own state
+    self._bad.zero_()  # what was not finite is undone
     self.early_stopping.restore(saved.meta['early_stopping'])
     self.load_extra_state({**saved.meta['extra'], **saved.group('extra')})
+    if best is not None: self._take_best(best)
     rows = path.parent / 'history.jsonl'
     history = History.load(rows) if rows.is_file() else History()
     history.path = self.history.path
-    history.truncate(self.step, self.epoch)
+    history.truncate(self.step, self.epoch + self.finished())  # the row of a last, incomplete epoch stays
     self.history, self._restored_from = history, None
     self.checkpointer.newest, self.checkpointer.newest_step = path, self.step
     return self
@@ -1190,17 +1220,23 @@ def _open(self: TrainerBase, resume):
     if self._restored_from is not None: self._put_state(self._restored_from)
     if self.out is None:
         if resume: raise ValueError('train_model(resume=True) needs the folder of the run: give the trainer an `out`.')
-        return self.history.truncate(self.step, self.epoch)
+        return self.history.truncate(self.step, self.epoch + self.finished())
     try: self.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise type(error)(error.errno, f'The folder of the run, {self.out}, could not be made ({error.strerror}). '
                           'Choose another `out`.') from error
-    there = [path.name for path in (self.checkpointer.last, self.history.path) if path.exists()]
-    if resume and self.checkpointer.last.exists(): self.resume(self.checkpointer.last)
-    elif there and not resume and self.step == 0:
+    if resume and self.checkpointer.last.exists(): return self.resume(self.checkpointer.last)
+    if not resume and self.step == 0: self._refuse_occupied()
+    self.history.truncate(self.step, self.epoch + self.finished())
+
+
+@patch
+def _refuse_occupied(self: TrainerBase):
+    "Raises FileExistsError if `out` holds a run."
+    there = [] if self.out is None else [path.name for path in (self.checkpointer.last, self.history.path) if path.exists()]
+    if there:
         raise FileExistsError(f'{self.out} already holds a run ({", ".join(there)}). Continue it with train_model(resume=True), '
                               'or choose another `out`.')
-    else: self.history.truncate(self.step, self.epoch)
 
 # %% ../nbs/00b_training.ipynb #1735765d
 @patch
@@ -1223,6 +1259,14 @@ def _keep_best(self: TrainerBase):
     "Remembers the present weights as the best."
     if self.out is None: self._best = self._state()
     else: self.save(self.checkpointer.best)
+
+
+@patch
+def _take_best(self: TrainerBase, best):
+    "Keeps the best weights of a run that was begun in another folder."
+    if self.out is None: self._best = best.group('model'), best.group('ema') if self.ema else {}
+    else:
+        with atomic_path(self.checkpointer.best) as temporary: Path(temporary).write_bytes(best.path.read_bytes())
 
 
 @patch

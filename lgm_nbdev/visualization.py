@@ -161,12 +161,16 @@ def labelled_grid(
     scale: int = 3,  # whole enlargement; text needs some 60 pixels of width to be read
     n: int | None = None,  # show the first n; None for all
 ) -> NotebookImage:
-    "A grid with a line of text under each image. Raises `ValueError` when there are more images than labels or the reverse."
+    """A grid with a line of text under each image. Raises `ValueError` when there are more images than labels or the reverse, and for a
+    class number without a name."""
     images = check_images(images)
     labels = [int(label) if isinstance(label, torch.Tensor) else label for label in labels]
     if len(labels) != len(images):
         raise ValueError(f'{len(images)} images came with {len(labels)} labels: each image needs exactly one.')
     images, labels = images[:n], labels[:n]
+    if class_names is not None and (nameless := [label for label in labels if not 0 <= label < len(class_names)]):
+        raise ValueError(f'There are {len(class_names)} class names, for the numbers 0 to {len(class_names) - 1}, and a label is {nameless[0]}. '
+                         'Give the texts themselves as labels, or leave such images out.')
     names = [str(class_names[label]) if class_names is not None else str(label) for label in labels]
     font = ImageFont.load_default(size=12)
     rows, columns = grid_shape(len(images), columns)
