@@ -1,14 +1,16 @@
 """Every figure the course quotes about its own speed and size, from one run: `python benchmarks/run.py`.
 
-Contenders are timed in turn, round by round (A B C, A B C, ...), and compared round by round, so that a machine that slows down slows
-all of them. Ratios are written to results/benchmarks.json, which the chapter on experiments shows as a table. Run it on an idle
+Contenders are timed in turn (A B C, then C B A, then B C A, ...) and compared round by round, so that a machine that slows down slows
+all of them; trainers take turns every second or two, each in a process of its own. Ratios are written to results/benchmarks.json, which the chapter on experiments shows as a table. Run it on an idle
 machine, with `pip install -r benchmarks/requirements.txt` beside the library's own requirements.
 """
 import argparse
 import contextlib
 import copy
 import gzip
+import itertools
 import logging
+import multiprocessing
 import os
 import shutil
 import statistics
@@ -23,6 +25,7 @@ import torch
 
 from lgm_nbdev.data import UNIT, BatchLoader, ImageStore, get_splits, read_json, write_json
 from lgm_nbdev.experiments import machine, versions
+import lgm_nbdev.training as library
 from lgm_nbdev.training import TrainerConfig, has_native_bfloat16, seeded
 from lgm_nbdev.vae import VAEGauss, VAETrainer, build_vae, kl_loss_gauss, vae_config
 
@@ -44,12 +47,19 @@ def timed(work) -> float:
     return time.perf_counter() - start
 
 
+def order(names, i: int) -> list:
+    "The names in the order of round `i`: each round begins with another one, and every second round runs backwards."
+    names = list(names)
+    turned = names[i % len(names):] + names[:i % len(names)]
+    return turned[::-1] if i % 2 else turned
+
+
 def rounds(contenders: dict, n: int) -> dict[str, list[float]]:
     "Items per second of every contender in each of `n` rounds, after one round that is not counted."
     rates = {name: [] for name in contenders}
     for i in range(n + 1):
-        for name, work in contenders.items():
-            items, seconds = work()
+        for name in order(contenders, i):
+            items, seconds = contenders[name]()
             if i: rates[name].append(items / seconds)
     return rates
 
@@ -223,28 +233,68 @@ def pythae_networks():
     with seeded(0): return VAEGauss(Encoder(), Decoder(), 16, {'name': 'gaussian_fixed_sigma', 'sigma': 0.25}, UNIT)
 
 
-def bench_training(n: int, images_per_round: int, make=default_networks, title: str = 'VAE training', on_disk: bool = True) -> dict:
-    """The course's trainer against a bare loop, pythae and Lightning: same initial weights, images and batch size.
+def forgetful_trainer(model, store, precision, out):
+    "The course's trainer without `kept_memory`: what a step frees goes back to the system."
+    library.kept_memory = lambda device: contextlib.nullcontext()
+    return our_trainer(model, store, precision, out)
 
-    on_disk=False: nobody writes anything, for a round of few steps that the checkpoint of a large network would be a part of."""
-    store = get_splits('fashion').train.subset(torch.arange(images_per_round))
-    images, model = store.floats(), make()
-    fresh = lambda: copy.deepcopy(model)
+
+CONTENDERS = {  # name -> function of (model, store, folder or None), which returns the work of one epoch
+    'bare float32': lambda model, store, out: bare_loop(model, store.floats(), torch.float32),
+    'ours float32': lambda model, store, out: our_trainer(model, store, 'float32', out),
+    'ours float32, memory given back': lambda model, store, out: forgetful_trainer(model, store, 'float32', out),
+    'pythae': lambda model, store, out: pythae_trainer(model, store.floats(), out),
+    'lightning float32': lambda model, store, out: lightning_trainer(model, store.floats(), '32-true'),
+}
+NATIVE = {  # the same, where the processor has bfloat16
+    'ours auto': lambda model, store, out: our_trainer(model, store, 'auto', out),
+    'bare bfloat16': lambda model, store, out: bare_loop(model, store.floats(), torch.bfloat16),
+    'lightning bfloat16': lambda model, store, out: lightning_trainer(model, store.floats(), 'bf16-mixed'),
+}
+
+
+def take_turns(pipe, name: str, make, turns: int, steps: int):
+    """One contender in this process. From one call of the encoder to the next is a step; after each turn of `steps` steps it sends the
+    seconds that they took and waits for its next turn."""
+    train, model, since, calls = get_splits('fashion').train, make(), [], itertools.count()
+    store = train.subset(torch.arange(BATCH * (turns * steps + 1)) % len(train))
+
+    def gate(*_):
+        if next(calls) % steps: return
+        if since: pipe.send(time.perf_counter() - since.pop())
+        pipe.recv()
+        since.append(time.perf_counter())
+    model.encoder.register_forward_pre_hook(gate)
+    with tempfile.TemporaryDirectory() as folder: (CONTENDERS | NATIVE)[name](model, store, Path(folder))()
+
+
+def turn_seconds(names, make, turns: int, steps: int) -> dict[str, list[float]]:
+    "Seconds of each contender's turns of `steps` steps, after three turns that are not counted; while one works all others wait."
+    processes, pipes = {}, {}
+    context = multiprocessing.get_context('spawn')
+    for name in names:
+        pipes[name], theirs = context.Pipe()
+        processes[name] = context.Process(target=take_turns, args=(theirs, name, make, turns + 3, steps), daemon=True)
+        processes[name].start()
+        theirs.close()
+    seconds = {name: [] for name in names}
+    for i in range(turns + 3):
+        for name in order(names, i):
+            pipes[name].send('your turn')
+            spent = pipes[name].recv()
+            if i >= 3: seconds[name].append(spent)
+    for process in processes.values(): process.terminate()
+    return seconds
+
+
+def bench_training(n: int, turns: int, steps: int, make=default_networks, title: str = 'VAE training') -> dict:
+    """The course's trainer against a bare loop, pythae and Lightning: same initial weights, images and batch size. A round is so many turns
+    of each, a turn so many steps; what a trainer does at the end of an epoch is not in it."""
     native = has_native_bfloat16('cpu')
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        contenders = {
-            'bare float32': bare_loop(fresh(), images, torch.float32),
-            'ours float32': our_trainer(fresh(), store, 'float32', folder / 'float32' if on_disk else None),
-            'ours auto': our_trainer(fresh(), store, 'auto', folder / 'auto' if on_disk else None),
-            'pythae': pythae_trainer(fresh(), images, folder / 'pythae'),
-            'lightning float32': lightning_trainer(fresh(), images, '32-true'),
-        }
-        if native:
-            contenders |= {'bare bfloat16': bare_loop(fresh(), images, torch.bfloat16),
-                           'lightning bfloat16': lightning_trainer(fresh(), images, 'bf16-mixed')}
-        rates = rounds(contenders, n)
-    pairs = [('ours float32', 'bare float32', 'at least 0.95'), ('ours float32', 'pythae', 'at least 1'), ('ours float32', 'lightning float32', 'at least 1')]
+    seconds = turn_seconds([*CONTENDERS, *(NATIVE if native else [])], make, n * turns, steps)
+    rates = {name: [BATCH * turns * steps / sum(s[i:i + turns]) for i in range(0, n * turns, turns)] for name, s in seconds.items()}
+    pairs = [('ours float32', 'bare float32', 'at least 0.95'), ('ours float32', 'pythae', 'at least 1'), ('ours float32', 'lightning float32', 'at least 1'),
+             ('ours float32', 'ours float32, memory given back', '')]
     if native:
         pairs += [('ours auto', 'bare bfloat16', 'at least 0.95'), ('ours auto', 'pythae', 'at least 1.3'), ('ours auto', 'lightning float32', 'at least 1.6'),
                   ('ours auto', 'lightning bfloat16', 'at least 1'), ('bare bfloat16', 'bare float32', '')]
@@ -292,8 +342,8 @@ def benches(args) -> dict:
     from bounds import bench_bounds  # these two build on this file
     from metrics import bench_metrics
     return {'import': lambda: bench_import(args.rounds), 'memory': bench_memory, 'batches': lambda: bench_batches(args.rounds),
-            'training': lambda: bench_training(args.rounds, args.images),
-            'pythae': lambda: bench_training(args.rounds, args.images // 10, pythae_networks, "VAE training, pythae's own networks", on_disk=False),
+            'training': lambda: bench_training(args.rounds, args.turns, steps=10),
+            'pythae': lambda: bench_training(args.rounds, args.turns, 1, pythae_networks, "VAE training, pythae's own networks"),
             'precision': lambda: bench_precision(args.seeds, args.steps), 'bounds': lambda: bench_bounds(args.rounds),
             'metrics': lambda: bench_metrics(min(3, args.rounds))}
 
@@ -310,7 +360,7 @@ def main(argv=None):
     "Runs the benchmarks and writes their table."
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--rounds', type=int, default=7, help='rounds that count')
-    parser.add_argument('--images', type=int, default=12800, help='images per round and contender of training')
+    parser.add_argument('--turns', type=int, default=8, help="turns per round and contender of training: of ten steps each, of one for pythae's own networks")
     parser.add_argument('--seeds', type=int, default=3)
     parser.add_argument('--steps', type=int, default=400, help='steps of the comparison of precisions')
     parser.add_argument('--only', nargs='+', choices=['import', 'memory', 'batches', 'training', 'pythae', 'precision', 'bounds', 'metrics'],

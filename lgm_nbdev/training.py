@@ -9,10 +9,11 @@ __all__ = ['SCHEDULES', 'PRECISIONS', 'OPTIMIZERS', 'FORMAT_VERSION', 'rng_state
            'ema_update', 'EMA', 'swap_in', 'CheckpointError', 'write_checkpoint', 'read_header', 'Checkpoint',
            'architecture_of', 'load_checkpoint', 'optimizer_to_tensors', 'check_optimizer', 'optimizer_from_tensors',
            'save_checkpoint', 'Checkpointer', 'EarlyStopping', 'NonFiniteLossError', 'batches_of', 'move', 'count_of',
-           'TrainerBase', 'eval_mode', 'tensorboard_writer']
+           'TrainerBase', 'eval_mode', 'kept_memory', 'tensorboard_writer']
 
 # %% ../nbs/00b_training.ipynb #25ecc70d
 import contextlib
+import ctypes
 import json
 import math
 import os
@@ -937,6 +938,33 @@ def training_numbers(self: TrainerBase):
 def _to_device(self: TrainerBase, batch):
     return move(batch, self.device, torch.float64 if self.dtype == torch.float64 else None)
 
+# %% ../nbs/00b_training.ipynb #0abc9936
+def kept_memory(device: str | torch.device = 'cpu'  # where the run computes
+                ):  # a context manager
+    """A context in which memory that is freed waits to be used again, and goes back to the system when the block ends (mallopt(3)). Does
+    nothing for other devices, without glibc, and where the environment tunes or replaces its malloc. Holds for the whole process."""
+    library = _glibc() if torch.device(device).type == 'cpu' else None
+    return contextlib.nullcontext() if library is None else _keeping(library)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    "glibc, if it gives this process its memory and the environment does not say how; else None."
+    tuned = 'LD_PRELOAD' in os.environ or any(name.startswith(('MALLOC_', 'GLIBC_TUNABLES')) for name in os.environ)
+    if tuned or not sys.platform.startswith('linux'): return None
+    library = ctypes.CDLL(None)
+    return library if hasattr(library, 'mallopt') and hasattr(library, 'malloc_trim') else None
+
+
+@contextlib.contextmanager
+def _keeping(library):
+    trim_threshold, mmap_threshold, mmap_max = -1, -3, -4  # the options' numbers in malloc.h
+    library.mallopt(mmap_max, 0)  # no block has a mapping of its own, which would end with it
+    library.mallopt(trim_threshold, -1)  # the top of the heap stays
+    try: yield
+    finally:  # glibc's defaults, the two thresholds where a process with large blocks has moved them
+        for option, value in ((mmap_max, 2**16), (trim_threshold, 2**26), (mmap_threshold, 2**25)): library.mallopt(option, value)
+        library.malloc_trim(0)
+
 # %% ../nbs/00b_training.ipynb #82fdd68a
 @patch
 def _take_step(self: TrainerBase, batch):
@@ -1047,7 +1075,7 @@ def train_model(self: TrainerBase,
     holds a run."""
     self._set_goal(epochs)
     self._open(resume)
-    with self.training_numbers(), self._interruptible(), self._reporting():
+    with self.training_numbers(), kept_memory(self.device), self._interruptible(), self._reporting():
         try:
             while not (self.finished() or self._stop_asked): self.train_epoch()
             self.interrupted = self._stop_asked
