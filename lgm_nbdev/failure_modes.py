@@ -75,7 +75,7 @@ def draw(
 ) -> torch.Tensor:  # (n, C, H, W)
     "Different images in random order. Raises `ValueError` if there are fewer than n: a metric would see the repetitions."
     order = torch.randperm(len(source.images), generator=generator)
-    order = order if keep is None else order[keep[order]]
+    order = order if keep is None else order[keep.cpu()[order]]
     if len(order) < n:
         raise ValueError(f'{n} different images were asked for and this fault leaves {len(order)} of {len(source.images)}. Take a '
                          'smaller n or a smaller dose: drawing an image twice would be another fault.')
@@ -200,7 +200,7 @@ def mixture_moments(
     "The exact mean and covariance of a mixture."
     mean = mixture.weights @ mixture.means
     apart = mixture.means - mean
-    within = mixture.sigma**2 * torch.eye(len(mean), dtype=mean.dtype)
+    within = mixture.sigma**2 * torch.eye(len(mean)).to(mean)
     return mean, within + (mixture.weights[:, None] * apart).T @ apart
 
 # %% ../nbs/03b_failure_modes.ipynb #945c16b4

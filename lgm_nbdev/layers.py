@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LAYER_VERSION', 'ACTIVATIONS', 'NORMS', 'DOWNSAMPLERS', 'UPSAMPLERS', 'NORM_LAYERS', 'choose', 'check_positive',
-           'group_norm', 'OneHot', 'check_labels', 'check_cond', 'AdaptiveNorm', 'SqueezeExcite', 'level_sizes',
-           'triangle_filter', 'coverage', 'DownsampleAA', 'StridedConv', 'AntialiasedConv', 'crop_to',
+           'check_odd', 'group_norm', 'OneHot', 'check_labels', 'check_cond', 'AdaptiveNorm', 'SqueezeExcite',
+           'level_sizes', 'triangle_filter', 'coverage', 'DownsampleAA', 'StridedConv', 'AntialiasedConv', 'crop_to',
            'transposed_conv', 'TransposedConv', 'upsample_nearest', 'NearestConv', 'UpsampleAA', 'BilinearConv',
            'UpsampleNearest', 'checkerboard_energy', 'BlockOptions', 'make_norm', 'make_conv', 'make_shortcut',
            'NormActConv', 'branch_plan', 'ConvBlockPrenorm', 'CNNLevel', 'check_levels', 'check_features', 'CNNBody',
@@ -56,6 +56,16 @@ def check_positive(
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f'{name} is {value!r}, and has to be a whole number of at least 1. '
                          'Sizes, channel counts, strides and ratios count things: pass 1 where nothing should change.')
+    return value
+
+
+def check_odd(
+    name: str,  # name of the argument, for the message
+    value: int,  # the caller's value
+) -> int:  # the same value
+    "Return `value` if it is an odd whole number of at least 1, else raise `ValueError`."
+    if check_positive(name, value) % 2 == 0:
+        raise ValueError(f'{name}={value} is even, so that no pixel is in its middle and sizes would shift. Pass an odd number, such as 3.')
     return value
 
 # %% ../nbs/00_layers.ipynb #cbaa17e4
@@ -252,7 +262,7 @@ class StridedConv(nn.Conv2d):
         kernel_size: int = 3,  # odd
         bias: bool = True,  # add a constant per output channel
     ):
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=bias)
+        super().__init__(in_channels, out_channels, check_odd('kernel_size', kernel_size), stride, padding=kernel_size // 2, bias=bias)
 
 # %% ../nbs/00_layers.ipynb #be88e45f
 class AntialiasedConv(nn.Module):
@@ -268,7 +278,7 @@ class AntialiasedConv(nn.Module):
     ):
         super().__init__()
         self.down = DownsampleAA(stride)
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias)
+        self.conv = nn.Conv2d(in_channels, out_channels, check_odd('kernel_size', kernel_size), padding=kernel_size // 2, bias=bias)
 
     def forward(
         self,
@@ -365,7 +375,7 @@ class NearestConv(nn.Module):
     ):
         super().__init__()
         self.stride = check_positive('stride', stride)
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias)
+        self.conv = nn.Conv2d(in_channels, out_channels, check_odd('kernel_size', kernel_size), padding=kernel_size // 2, bias=bias)
 
     def folded_kernel(self) -> torch.Tensor:  # (in_channels, out_channels, n, n) with n = kernel_size + stride - 1
         "Return g, the kernel of the transposed convolution: sums over stride x stride windows of the flipped kernel."
@@ -418,7 +428,7 @@ class BilinearConv(nn.Module):
     ):
         super().__init__()
         self.up = UpsampleAA(stride)
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias)
+        self.conv = nn.Conv2d(in_channels, out_channels, check_odd('kernel_size', kernel_size), padding=kernel_size // 2, bias=bias)
 
     def forward(
         self,
@@ -456,7 +466,7 @@ UPSAMPLERS = {'nearest': NearestConv, 'bilinear': BilinearConv, 'transposed': Tr
 def checkerboard_energy(
     images: torch.Tensor,  # (B, C, H, W), with H and W at least 2 * stride
     stride: int = 2,  # period of the pattern, in pixels
-) -> torch.Tensor:  # (B,) between 0 and 1; 0 for a constant image
+) -> torch.Tensor:  # (B,) between 0 and 1; 0 for a constant image, NaN for one with values that are not finite
     "Return the share of each image's variance that lies in patterns of period `stride`. Raises `ValueError` for small images."
     height, width = (n // check_positive('stride', stride) * stride for n in images.shape[2:])
     if min(height, width) < 2 * stride:
@@ -466,7 +476,7 @@ def checkerboard_energy(
     y = y - y.mean((2, 3), keepdim=True)
     phases = y.unflatten(3, (-1, stride)).unflatten(2, (-1, stride)).mean((2, 4))
     between, total = phases.square().mean((1, 2, 3)), y.square().mean((1, 2, 3))
-    return torch.where(total > 1e-20, between / total.clamp_min(1e-20), 0.)
+    return torch.where(total <= 1e-20, 0., between / total.clamp_min(1e-20))
 
 # %% ../nbs/00_layers.ipynb #719d3da2
 @dataclass(frozen=True)
@@ -491,9 +501,7 @@ class BlockOptions:
             named, optional = ('norm', 'activation', 'upsample', 'downsample'), ('squeeze_excite', 'cond_dim', 'groups')
             if name not in named and not (value is None and name in optional):
                 check_positive(name, value)
-        if self.kernel_size % 2 == 0:
-            raise ValueError(f'kernel_size={self.kernel_size} is even, so that no pixel is in its middle and sizes would shift. '
-                             'Pass an odd number, such as 3.')
+        check_odd('kernel_size', self.kernel_size)
         if self.groups is not None and self.norm != 'group':
             raise ValueError(f"groups={self.groups} was given with norm={self.norm!r}, and only norm='group' has groups. "
                              'Leave groups out, or choose group normalization.')
@@ -698,6 +706,7 @@ class CNNBody(nn.Module):
         super().__init__()
         check_positive('in_channels', in_channels)
         check_levels(filters=filters, strides=strides, n_blocks=n_blocks)
+        check_sizes(sizes, len(filters), direction)
         self.in_channels, self.direction, self.sizes = in_channels, direction, sizes
         self.cond_dim = BlockOptions(**options).cond_dim
         self.levels = nn.ModuleList(
@@ -717,7 +726,7 @@ class CNNBody(nn.Module):
         check_features(x, self.in_channels)
         check_cond(cond, self.cond_dim, len(x))
         features = []
-        for level, size in zip(self.levels, check_sizes(sizes or self.sizes, len(self.levels), self.direction)):
+        for level, size in zip(self.levels, check_sizes(self.sizes if sizes is None else sizes, len(self.levels), self.direction)):
             features += level(x, cond, size)
             x = features[-1]
         return (x, features) if return_all else x
@@ -957,7 +966,8 @@ def check_gradients(
     generator = torch.Generator().manual_seed(seed)
     net = perturbed_copy(module, perturb, generator)
     used = watch_norms(net)
-    inputs = [x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in inputs]
+    inputs = [x.detach().double().requires_grad_().clone()  # with a gradient, or a normalization of the input itself would leave no trace
+              if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in inputs]
     outputs = [y for y in tensors_in(net(*inputs)) if y.requires_grad]
     if outputs:
         sum((y * torch.randn(y.shape, generator=generator, dtype=y.dtype).to(y.device)).sum() for y in outputs).backward()

@@ -502,7 +502,7 @@ def check_critic(
     if any(part.in_loss for part in used) and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in critic.modules()):
         raise ValueError('The discriminator contains BatchNorm, and a gradient penalty is asked for: the penalty needs the gradient of each value with '
                          'respect to its own example, and BatchNorm makes every value depend on the whole batch. Use GroupNorm (norm="group") or none.')
-    parametrized = any(is_parametrized(module) for module in critic.modules())
+    parametrized = any(is_parametrized(module) or 'weight_orig' in module._parameters for module in critic.modules())  # torch's new and old way
     if any(isinstance(part, WeightClipping) for part in used) and parametrized:
         raise ValueError('The discriminator has spectral norm, and weight clipping is asked for: spectral norm divides the scale of every weight out '
                          'again, so that clipping bounds nothing. Build the objective with clip=None, or the network without spectral norm.')

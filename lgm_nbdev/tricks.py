@@ -200,9 +200,11 @@ def near_pairs(
     features: Tensor,  # (N, D) of generated images, N >= 2
     threshold: float  # distance up to which two images count as the same, in units of the features
 ) -> list[tuple[int, int, float]]:
-    "(i, j, distance) with i < j of every pair within the threshold, nearest first. ValueError for fewer than two rows."
+    "(i, j, distance) with i < j of every pair within the threshold, nearest first. ValueError for fewer than two rows or values not finite."
     if features.ndim != 2 or len(features) < 2:
         raise ValueError(f'near_pairs compares rows of (N, D) features with N >= 2, and was given {tuple(features.shape)}. Flatten them, or generate more images.')
+    if not features.isfinite().all():
+        raise ValueError('near_pairs was given features that are not finite: no distance to them is within any threshold. Look at the images they come from.')
     distance = torch.cdist(features.double(), features.double(), compute_mode='donot_use_mm_for_euclid_dist')
     i, j = torch.triu_indices(len(features), len(features), 1, device=features.device)
     close = distance[i, j] <= threshold
