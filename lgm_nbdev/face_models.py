@@ -73,7 +73,8 @@ def build_dcgan_vae(
     "The VAE that the configuration describes, with initial weights that depend on its seed alone. ValueError for what cannot be built."
     unknown = sorted(set(config) - set(dcgan_vae_config((1, 1, 1))))
     if unknown: raise ValueError(f'A DCGAN-like VAE has no entry {", ".join(unknown)}; dcgan_vae_config(...) makes a configuration with all that exist.')
-    config = dcgan_vae_config(**{**config, 'value_range': ValueRange.from_config(config.get('value_range'))})
+    if 'value_range' in config: config = {**config, 'value_range': ValueRange.from_config(config['value_range'])}
+    config = dcgan_vae_config(**config)  # entries left out get their defaults
     shape, latent_dim = check_image_shape(config['image_shape']), check_positive('latent_dim', config['latent_dim'])
     likelihood, value_range = get_likelihood(**config['likelihood']), ValueRange.from_config(config['value_range'])
     with seeded(config['seed']):
@@ -148,12 +149,14 @@ def build_eigen_vae(
 ) -> EigenVAE:
     """The model that the configuration describes, before its start: all weights random, and dependent on the seed alone.
 
-    ValueError as `build_vae`, and for a likelihood with more than a mean per pixel or a variance other than exp(raw)."""
+    ValueError as `build_vae`, and for a likelihood other than a Gaussian with one sigma for all pixels, or a variance other than exp(raw)."""
     plain = build_vae(config)
-    shape, L = tuple(plain.config['image_shape']), plain.latent_dim
-    if not isinstance(plain.likelihood, (Gaussian, GaussianFixedSigma)) or plain.likelihood.channels_per_dim != 1 or plain.config['posterior_scale'] != 'exp':
-        raise ValueError(f'An EigenVAE starts as a linear-Gaussian model: its likelihood must be "gaussian" with sharing "scalar", or "gaussian_fixed_sigma", and '
-                         f'posterior_scale "exp"; given {plain.config["likelihood"]} and {plain.config["posterior_scale"]!r}.')
+    shape, L, likelihood = tuple(plain.config['image_shape']), plain.latent_dim, plain.likelihood
+    learned = isinstance(likelihood, Gaussian) and likelihood.options['sharing'] == 'scalar'
+    stated = isinstance(likelihood, GaussianFixedSigma) and isinstance(likelihood.sigma, float)
+    if not (learned or stated) or plain.config['posterior_scale'] != 'exp':
+        raise ValueError(f'An EigenVAE starts as a linear-Gaussian model: its likelihood must be "gaussian" with sharing "scalar", or "gaussian_fixed_sigma" with one number, and '
+                         f'posterior_scale "exp"; given {likelihood} and {plain.config["posterior_scale"]!r}.')
     with seeded(stream_seed(plain.config['seed'], 'linear')):
         encoder = LinearPlus(plain.encoder, math.prod(shape), (L,))
         decoder = LinearPlus(plain.decoder, L, shape)
@@ -227,10 +230,12 @@ def start_at_ppca(
     x: Tensor,  # (N, C, H, W) training images in the model's range, with whatever noise it is trained with
     seed: int = 0  # of the decomposition
 ) -> EigenVAE:
-    "The model, now equal to probabilistic PCA of x, its learned sigma included. ValueError as `fit_ppca`."
+    "The model, now equal to probabilistic PCA of x, its learned sigma included (at its floor, if the most likely one is lower). ValueError as `fit_ppca`."
     likelihood, encoder, decoder = model.likelihood, model.encoder, model.decoder
     stated = likelihood.sigma if isinstance(likelihood, GaussianFixedSigma) else None
     fit = fit_ppca(x.flatten(1), model.latent_dim, stated, seed)
+    if stated is None and fit.sigma < (lowest := likelihood.to_sigma.minimum + 1e-6):  # the least that `raw_sigma_for` can set
+        fit = fit_ppca(x.flatten(1), model.latent_dim, lowest, seed)
     weight, bias, log_var = ppca_posterior(fit)
     for net in (encoder.net, decoder.net): silence(net)
     last = [m for m in encoder.net.modules() if isinstance(m, nn.Linear)][-1]

@@ -416,7 +416,7 @@ def paint_nose(face: Face):
 
 # %% ../nbs/00e_toyfaces.ipynb #1ab602f0
 def paint_beard(face: Face):
-    "A full beard: what the head has below the ears, without an ellipse for the bare face; and a moustache."
+    "A full beard: what the head has from the ears down, without an ellipse for the bare face; and a moustache."
     bare = ellipse(face.x - .85 * face.at(0., .9)[0], face.y + .02, .375, .36)
     chin = torch.maximum(torch.maximum(face.outline - .025, -bare), -.02 - face.y)
     middle, narrow = face.at(0., 1.05)
@@ -568,6 +568,7 @@ def draw_faces(
     for name, value, least in (('size', size, 8), ('chunk', chunk, 1)):
         if int(value) != value or value < least:
             raise ValueError(f'{name}={value}: give a whole number, {least} or more.')
+    size, chunk = int(size), int(chunk)
     pictures = attributes.new_empty(len(attributes), 3, size, size)
     for rows in torch.arange(len(attributes)).split(chunk):
         face = Face(attributes[rows], size)
