@@ -32,9 +32,9 @@ def first_commits(root: Path, wanted: set[str]) -> dict[str, str]:
 
 
 def folders(root: Path, study) -> list[tuple[str, Path]]:
-    "(size of the budget, folder) for each folder of records of a study's present version."
+    "(size of the budget, folder) for each folder of records of a study's present version; smoke runs show that things work, and are no evidence."
     version = '' if study.version == 1 else f'.v{study.version}'
-    names = {size: study.name + ('' if size == 'cpu' else f'.{size}') + version for size in study.budgets}
+    names = {size: study.name + ('' if size == 'cpu' else f'.{size}') + version for size in study.budgets if size != 'smoke'}
     return [(size, root / 'results' / name) for size, name in names.items() if list((root / 'results' / name).glob('*/seed*.json'))]
 
 

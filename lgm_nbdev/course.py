@@ -68,6 +68,19 @@ class Cell:
         return re.sub(r'^#\|[ \t]*\w+(?:[ \t]+\w+)?[ \t]*(?:\n|\Z)', '', self.source, flags=re.M).strip('\n') if self.kind == 'code' else self.source
 
 # %% ../nbs/05c_course.ipynb #aef8ade1
+class _AsGenerators(ast.NodeTransformer):
+    "Turns comprehensions into generators, which keep a scope of their own: since Python 3.12 the others are dissolved into what surrounds them."
+    def visit_ListComp(self, node):
+        self.generic_visit(node)
+        return ast.GeneratorExp(node.elt, node.generators)
+
+    visit_SetComp = visit_ListComp
+
+    def visit_DictComp(self, node):
+        self.generic_visit(node)
+        return ast.GeneratorExp(ast.List([node.key, node.value], ast.Load()), node.generators)
+
+
 @dataclass(frozen=True)
 class Names:
     "What a piece of code has to do with the names around it."
@@ -81,7 +94,7 @@ def names_of(
     source: str,  # Python; without magics
 ) -> Names:
     "The names a piece of code binds and reads. Raises `SyntaxError` for anything that is no Python."
-    table = symtable.symtable(source, '<cell>', 'exec')
+    table = symtable.symtable(ast.unparse(_AsGenerators().visit(ast.parse(source))), '<cell>', 'exec')
     defines = {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported() or s.is_namespace()}
     now = {s.get_name() for s in table.get_symbols() if s.is_referenced()}
     later = set()

@@ -263,10 +263,10 @@ def read_json(
 def resolve_device(
     device: str | torch.device = 'auto',  # 'auto', 'cpu', 'cuda', 'cuda:0' or 'mps'
 ) -> torch.device:
-    "The device to compute on; 'auto' prefers CUDA, then Apple's MPS, then the CPU. Raises `ValueError` if it is not available."
+    "The device to compute on; 'auto' is CUDA where there is a card, else the CPU, and never MPS, which has no float64. Raises `ValueError` if it is not available."
     found = {'cuda': torch.cuda.is_available(), 'mps': torch.backends.mps.is_available(), 'cpu': True}
     if str(device) == 'auto':
-        return torch.device(next(name for name, there in found.items() if there))
+        return torch.device('cuda' if found['cuda'] else 'cpu')
     available = ', '.join(['auto', *(name for name, there in found.items() if there)])
     try:
         chosen = torch.device(device)

@@ -10,7 +10,7 @@ __all__ = ['KINDS', 'RECORD_FORMAT', 'RECORD_VERSION', 'BUDGETS', 'STATED_WIDTH'
            'write_once', 'RecordError', 'seal', 'make_record', 'write_record', 'load_record', 'read_record', 'records',
            'entry', 'records_table', 'Budget', 'ModelKind', 'Picture', 'transforms_for', 'first_images',
            'vae_diagnosis', 'flow_diagnosis', 'vae_pictures', 'vae_walk', 'normalized_for', 'gan_diagnosis',
-           'gan_pictures', 'beyond_defaults', 'gan_defaults', 'label_grid', 'conditional_diagnosis',
+           'gan_pictures', 'gan_walk', 'beyond_defaults', 'gan_defaults', 'label_grid', 'conditional_diagnosis',
            'conditional_pictures', 'labels_from_marginal', 'told_attributes', 'chosen_attributes', 'with_attributes',
            'constant_attributes', 'check_told', 'label_fields', 'attribute_grid', 'attribute_sheet', 'Obedience',
            'obedience', 'attribute_reader', 'attribute_diagnosis', 'fields_of', 'find', 'parse_overrides',
@@ -21,10 +21,10 @@ __all__ = ['KINDS', 'RECORD_FORMAT', 'RECORD_VERSION', 'BUDGETS', 'STATED_WIDTH'
            'evaluation_words', 'page_intro', 'write_page', 'checkpoint_of', 'load_model', 'save_samples',
            'check_ending', 'label_from_words', 'attributes_from_words', 'sample_parser', 'sample_action',
            'print_sampled', 'quickstart_parser', 'step_price', 'quickstart_settings', 'quickstart_run', 'side_by_side',
-           'comparison_rows', 'write_comparison', 'open_quickstart', 'quickstart_action', 'evaluate_parser',
-           'evaluate_checkpoint', 'class_scores', 'class_words', 'two_sides', 'seen_in', 'attribute_scores',
-           'attribute_record', 'read_evaluation', 'evaluate_action', 'classifier_parser', 'classifier_action',
-           'lgm_quickstart', 'lgm_train', 'lgm_sample', 'lgm_evaluate', 'lgm_train_classifier']
+           'comparison_rows', 'write_comparison', 'few_threads', 'open_quickstart', 'quickstart_action',
+           'evaluate_parser', 'evaluate_checkpoint', 'class_scores', 'class_words', 'two_sides', 'seen_in',
+           'attribute_scores', 'attribute_record', 'read_evaluation', 'evaluate_action', 'classifier_parser',
+           'classifier_action', 'lgm_quickstart', 'lgm_train', 'lgm_sample', 'lgm_evaluate', 'lgm_train_classifier']
 
 # %% ../nbs/05a_experiments.ipynb #6e976a44
 import argparse
@@ -67,7 +67,7 @@ from .evaluation import METRICS, PORTION, check_evaluation, evaluate, format_eva
 from .face_models import EigenVAETrainer, build_dcgan_vae, build_eigen_vae, dcgan_vae_config, eigen_vae_config
 from .faces import read_attributes
 from .flows import FlowVAETrainer, build_flow_vae, flow_vae_config
-from .gan import AlternatingGANTrainer, GANTrainer, build_gan, gan_config
+from .gan import AlternatingGANTrainer, GANTrainer, build_gan, gan_config, standard_normal
 from .latents import interpolate_latents
 from .likelihoods import get_likelihood
 from .training import CheckpointError, TrainerConfig, load_checkpoint, seeded
@@ -622,10 +622,27 @@ def gan_pictures(
     with trainer.observing('pictures') as model, seeded(trainer.config.seed):
         samples = model.generate(64, seed=trainer.config.seed)
         codes = model.generator.noise(8)
-        strips = interpolate_latents(model, codes[0::2], codes[1::2], 12, path='spherical')
+        path = 'spherical' if model.generator.noise_fn is standard_normal else 'linear'
+        strips = interpolate_latents(model, codes[0::2], codes[1::2], 12, path=path)
     scale = max(1, round(56 / samples.shape[-1]))
     drawn = {'samples': image_grid(samples, columns=16, scale=scale), 'interpolation': interpolation_strip(strips, pad=2, scale=scale)}
     return {name: Picture(image, *GAN_WORDS[name]) for name, image in drawn.items()}
+
+# %% ../nbs/05a_experiments.ipynb #9583b3d7
+def gan_walk(
+    model,  # a GAN
+    n: int,  # number of images
+    seed: int = 0,  # of the stops
+    **label,  # for a model that needs one
+) -> torch.Tensor:  # (n, C, H, W) in [0, 1]
+    "A closed walk through the noise: `vae_walk` where it is Gaussian; else straight lines between four draws."
+    if model.generator.noise_fn is standard_normal:
+        return vae_walk(model, n, seed, **label)
+    with seeded(seed):
+        stops = model.generator.noise(4)
+    where = 4 * torch.arange(n, device=stops.device) / n
+    leg = where.long()
+    return model.generate(n, z=torch.lerp(stops[leg], stops[(leg + 1) % 4], (where % 1)[:, None].to(stops)), **label)
 
 # %% ../nbs/05a_experiments.ipynb #1d47c190
 def beyond_defaults(
@@ -678,7 +695,7 @@ MODELS['gan'] = ModelKind(
     normalized_for,
     gan_diagnosis,
     gan_pictures,
-    vae_walk,
+    gan_walk,
     GAN_WORDS,
     ('d_loss', 'g_loss', 'feature_loss', 'penalty'),
     '',
@@ -1984,6 +2001,19 @@ def write_comparison(
 QUICKSTART_FORMAT = 'lgm_nbdev quickstart'
 
 
+@contextlib.contextmanager
+def few_threads(
+    most: int = 2,  # threads
+):
+    "A context in which PyTorch computes with at most so many threads: CPU-seconds count them all, and networks this small gain little from more."
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(before, most))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def open_quickstart(
     out: Path,
     settings: Mapping[str, Mapping],  # model -> settings
@@ -1995,6 +2025,7 @@ def open_quickstart(
         if folder_state(out / model) in ('finished', 'unfinished'): open_folder(out / model, settings[model], True)
 
 
+@few_threads()
 def quickstart_action(args):
     "What `lgm_quickstart` does."
     out, size, start = Path(args.out or 'runs/quickstart'), find(BUDGETS, args.budget, 'budget'), time.perf_counter()
