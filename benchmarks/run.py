@@ -369,11 +369,12 @@ def main(argv=None):
     args = parser.parse_args(argv)
     where = {'machine': machine(), 'versions': versions(), 'threads': torch.get_num_threads()}
     rows, all_benches = rows_to_keep(args.out, where) if args.only else {}, benches(args)
+    settings = {k: v for k, v in vars(args).items() if k not in ('out', 'only')}
     for name in args.only or all_benches:
         for title, row in all_benches[name]().items():
             rows[title] = row
             print(f"{title}: {row['median']:.3g} {row['unit']} (target: {row['target'] or 'none'})", flush=True)
-    write_json(args.out, {'rows': rows, **where, 'settings': {k: v for k, v in vars(args).items() if k not in ('out', 'only')}})
+        write_json(args.out, {'rows': rows, **where, 'settings': settings})  # after each: what was measured stays, whatever fails next
 
 
 if __name__ == '__main__':

@@ -206,7 +206,7 @@ def inference_parameters(
 ) -> list[nn.Parameter]:
     "The trainable parameters on which q(z|x) depends (encoder, flow), found by differentiating a draw; the decoder's are not among them."
     parameters = [p for p in model.parameters() if p.requires_grad]
-    z, log_q = model.posterior(x).draw(1)
+    with eval_mode(model): z, log_q = model.posterior(x).draw(1)  # a look, which moves no running average
     gradients = torch.autograd.grad(z.sum() + log_q.sum(), parameters, allow_unused=True)
     return [p for p, g in zip(parameters, gradients) if g is not None]
 
@@ -219,10 +219,10 @@ def gradient_snr(
     repeats: int = 100,  # gradients drawn, at least 2; below 1/sqrt(repeats) the result is noise
     seed: int = 0  # of the draws
 ) -> float:
-    "|mean| / standard deviation of the gradient of the bound, averaged over the parameters of q (Rainforth 2018, eq. 7). ValueError for 1 repeat, or data as `check_data` refuses it."
+    "|mean| / standard deviation of the gradient of the bound, averaged over the parameters of q, in eval mode (Rainforth 2018, eq. 7). ValueError for 1 repeat, or data as `check_data` refuses it."
     if check_positive('repeats', repeats) < 2: raise ValueError('repeats is 1, and a standard deviation needs at least 2 gradients.')
     check_data(model, x)
-    with seeded(seed):
+    with eval_mode(model), seeded(seed):
         parameters, mean, squares = inference_parameters(model, x), 0., 0.
         for i in range(1, repeats + 1):  # Welford's running variance
             objective, _ = iwae_objective(model, x, K, gradient)
@@ -459,7 +459,7 @@ def log_likelihood(
     x: Tensor,  # (N, ...) data in the model's range; for a density of 8-bit images dequantized, see `image_bits`
     K: int = 2000,  # draws of z per x
     memory_mb: float = 500.,  # bound on the extra memory, in units of 10^6 bytes
-    seed: int = 0,  # of the draws: the same for every model, and for every way to cut the work
+    seed: int = 0,  # of the draws, with an image's place in x: the same for every model, and for every way to cut the work
     precision: str = 'full',  # 'bfloat16' decodes under autocast: faster where the processor has it, and a little off
     rows: int = DECODE_ROWS,  # draws decoded at a time, at most
     progress: bool = False  # show a progress bar

@@ -619,7 +619,9 @@ def confusion_matrix(
     predictions: torch.Tensor,  # (N,) int64
     n_classes: int,  # K
 ) -> torch.Tensor:  # (K, K) int64; row: true class, column: what was said
-    "Return how many images of each class (row) were taken for each class (column)."
+    "Return how many images of each class (row) were taken for each class (column). Raises `ValueError` for numbers that are none of the K classes."
+    if len(labels) and not 0 <= min(labels.min(), predictions.min()) <= max(labels.max(), predictions.max()) < n_classes:
+        raise ValueError(f'Labels and predictions are numbers of {n_classes} classes, 0 to {n_classes - 1}, and some of these are none: they would be counted as others.')
     return torch.bincount(labels * n_classes + predictions, minlength=n_classes**2).view(n_classes, n_classes)
 
 # %% ../nbs/03a_classifiers.ipynb #f277a66d
@@ -649,7 +651,7 @@ def combine_attributes(
     p: torch.Tensor,  # (N, k) probability of each attribute, 0 to 1
 ) -> torch.Tensor:  # (N, 2**k) float32, rows sum to 1; column 0 is "none", the first attribute is the highest bit
     "Return the probability of every combination of k independent attributes."
-    combinations = torch.ones(len(p), 1, dtype=torch.float64)
+    combinations = p.new_ones(len(p), 1, dtype=torch.float64)
     for p_a in p.double().T:
         combinations = torch.stack([combinations * (1 - p_a[:, None]), combinations * p_a[:, None]], 2).flatten(1)
     return combinations.float()

@@ -651,7 +651,8 @@ def read_config(config: dict, make, what: str) -> tuple[dict, dict]:
     "(a configuration with all entries, those of the unconditional model alone). ValueError for an entry that does not exist."
     unknown = sorted(set(config) - set(make((1, 1, 1), classes=['a'])))
     if unknown: raise ValueError(f'A configuration of a {what} has no entry {", ".join(unknown)}; {make.__name__}(...) makes one with all that exist.')
-    config = make(**{**config, 'value_range': ValueRange.from_config(config.get('value_range'))})
+    if 'value_range' in config: config = {**config, 'value_range': ValueRange.from_config(config['value_range'])}
+    config = make(**config)
     return config, {k: v for k, v in config.items() if k not in CONDITIONAL_ONLY}
 
 # %% ../nbs/04_conditional.ipynb #1b545699

@@ -16,6 +16,7 @@ import json
 import math
 import os
 import struct
+import tempfile
 import time
 import uuid
 import zipfile
@@ -45,18 +46,18 @@ __all__ = ['UNIT', 'SIGNED', 'SPLIT_SEED', 'DEBIAN_FOLDER', 'FASHION_HOW', 'FASH
            'split_store', 'check_limit', 'limit_splits', 'read_bytes', 'parse_idx', 'find_idx_files', 'idx_stores',
            'data_root', 'notice', 'download_dataset', 'read_fashion', 'make_fashion_subset', 'read_fashion_subset',
            'read_digits', 'Transform', 'Flip', 'PadTransform', 'standardize', 'unstandardize', 'Normalize', 'binarize',
-           'Binarize', 'dequantize', 'quantize', 'UniformDequantize', 'logit', 'logit_log_abs_det', 'LogitRange',
-           'ToLogit', 'FromLogit', 'Compose', 'transform_from_config', 'derive_seed', 'Batch', 'BatchLoader',
-           'store_to', 'loader_order', 'make_batches', 'TensorLoader', 'read_mnist', 'emnist_files', 'read_emnist',
-           'check_files', 'unpack', 'read_cifar', 'read_cifar100', 'read_svhn', 'map_stl10', 'read_stl10',
-           'FolderSource', 'ZipSource', 'centre_crop', 'decode_image', 'DecodeJob', 'first_shape', 'decode_chunk',
-           'one_at_a_time', 'sha256_of', 'read_journal', 'write_chunks', 'finish_cache', 'open_cache', 'decoded_images',
-           'hash_partition', 'image_splits', 'with_rows', 'read_folder', 'read_flickr', 'read_celeba_lists',
-           'check_celeba_lists', 'match_celeba', 'read_celeba', 'hashed_uniforms', 'mixture_log_prob',
-           'GaussianMixture', 'ring_mixture', 'grid_mixture', 'draw_polygons', 'triangle_parameters', 'draw_shapes',
-           'made_splits', 'mixture_store', 'triangle_store', 'read_ring', 'read_grid', 'read_triangles', 'FaceJob',
-           'read_toyfaces', 'KnownSample', 'spread_evenly', 'known_points', 'known_triangles', 'get_splits',
-           'get_datasets_and_loaders', 'measure_loader']
+           'Binarize', 'dequantize', 'quantize', 'UniformDequantize', 'ToLevels', 'logit', 'logit_log_abs_det',
+           'LogitRange', 'ToLogit', 'FromLogit', 'Compose', 'transform_from_config', 'derive_seed', 'Batch',
+           'BatchLoader', 'store_to', 'loader_order', 'make_batches', 'TensorLoader', 'read_mnist', 'emnist_files',
+           'read_emnist', 'check_files', 'unpack', 'read_cifar', 'read_cifar100', 'read_svhn', 'map_stl10',
+           'read_stl10', 'FolderSource', 'ZipSource', 'centre_crop', 'decode_image', 'DecodeJob', 'first_shape',
+           'decode_chunk', 'one_at_a_time', 'sha256_of', 'read_journal', 'write_chunks', 'finish_cache', 'open_cache',
+           'decoded_images', 'hash_partition', 'image_splits', 'with_rows', 'read_folder', 'read_flickr',
+           'read_celeba_lists', 'check_celeba_lists', 'match_celeba', 'read_celeba', 'hashed_uniforms',
+           'mixture_log_prob', 'GaussianMixture', 'ring_mixture', 'grid_mixture', 'draw_polygons',
+           'triangle_parameters', 'draw_shapes', 'made_splits', 'mixture_store', 'triangle_store', 'read_ring',
+           'read_grid', 'read_triangles', 'FaceJob', 'read_toyfaces', 'KnownSample', 'spread_evenly', 'known_points',
+           'known_triangles', 'get_splits', 'get_datasets_and_loaders', 'measure_loader']
 
 # %% ../nbs/00a_data.ipynb #63afe17c
 class RangeError(ValueError):
@@ -869,6 +870,22 @@ class UniformDequantize(Transform):
         self.needs_unit(value_range)
         return ValueRange(0., 1., 'dequantized')
 
+
+@dataclass(frozen=True)
+class ToLevels(Transform):
+    "Moves each value to the nearest of an even grid of grey levels, k / (levels - 1): bytes store other grids than their own rounded."
+    levels: int = 256  # grey levels of the data: 256 for bytes, 17 for scikit-learn's digits
+
+    def __post_init__(self):
+        UniformDequantize(self.levels)  # refuses a number of levels that no byte has
+
+    def __call__(self, x, generator=None):
+        return (x * (self.levels - 1)).round() / (self.levels - 1)
+
+    def out_range(self, value_range):
+        self.needs_unit(value_range)
+        return value_range
+
 # %% ../nbs/00a_data.ipynb #b6e834b2
 def logit(
     x: torch.Tensor,  # (B, ...) float in [0,1]
@@ -1009,7 +1026,7 @@ class Compose(Transform):
         return {'name': 'Compose', 'transforms': [t.to_config() for t in self.transforms]}
 
 # %% ../nbs/00a_data.ipynb #af850725
-TRANSFORMS = {cls.__name__: cls for cls in (Flip, PadTransform, Normalize, Binarize, UniformDequantize, ToLogit, FromLogit,
+TRANSFORMS = {cls.__name__: cls for cls in (Flip, PadTransform, Normalize, Binarize, UniformDequantize, ToLevels, ToLogit, FromLogit,
                                             Compose)}
 
 
@@ -1224,11 +1241,14 @@ def unpack(
     md5: str,  # its checksum
     how: str,  # how to get a good one, for error messages
 ):
-    "Unpacks `archive` beside itself if it is there, after its checksum was found to be right."
+    "Unpacks `archive` beside itself if it is there, whole or not at all, after its checksum was found to be right."
     if archive.is_file():
         check_files(archive.parent, {archive.name: md5}, how)
         from torchvision.datasets.utils import extract_archive
-        extract_archive(str(archive), str(archive.parent))
+        with tempfile.TemporaryDirectory(prefix='.unpacking-', dir=archive.parent) as place:
+            extract_archive(str(archive), place)
+            for member in sorted(Path(place).iterdir()):
+                os.replace(member, archive.parent/member.name)
 
 # %% ../nbs/00a_data.ipynb #1625293d
 def read_cifar(
@@ -1314,7 +1334,7 @@ def read_stl10(
     folder = home/cls.base_folder
     if not folder.is_dir():
         unpack(home/cls.filename, cls.tgz_md5, how)
-    if download and not folder.is_dir():
+    if download and not all((folder/f'{part}.bin').is_file() for part in ('train_X', 'train_y', 'test_X', 'test_y', 'unlabeled_X')):
         download_dataset(cls, home, how)
     names = folder/cls.class_names_file
     class_names = tuple(read_bytes(names, how).decode().split()) if names.is_file() else None

@@ -497,7 +497,7 @@ def _critic_wasserstein(x: Tensor, y: Tensor, steps: int, seed: int) -> float:
     "E f(real) - E f(fake) on held-out halves, for a critic trained on the others; 0 if it found nothing."
     scale = (x - x.mean(0)).square().sum(1).mean().sqrt().clamp_min(1e-12)
     (a, a_test), (b, b_test) = (((m - x.mean(0))/scale).tensor_split(2) for m in (x, y))
-    with seeded(derive_seed('critic', seed)):
+    with seeded(derive_seed('critic', seed)), torch.enable_grad():  # also where the caller wants no gradients
         critic = LipschitzCritic(x.shape[1])
         optimizer = torch.optim.Adam(critic.parameters(), lr=5e-3, betas=(0.5, 0.9))
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -1053,12 +1053,16 @@ def choose_metrics(
     names=None,  # names of METRICS; None means all
     multi_label: bool = False,  # True: the classifier gives no distribution over classes
 ) -> list[Metric]:
-    "The metrics of these names, in the order of METRICS; precision brings recall, and recall precision. ValueError for an unknown name."
+    "The metrics of these names, in the order of METRICS; precision brings recall, and recall precision. ValueError for an unknown name, or if none is left."
     names = list(METRICS) if names is None else [names] if isinstance(names, str) else list(names)
     for name in names:
         if name not in METRICS: raise ValueError(f'There is no metric {name!r}. There are: {", ".join(METRICS)}.')
     wanted = {*names, *(COMPANIONS[name] for name in names if name in COMPANIONS)}
-    return [m for m in METRICS.values() if m.name in wanted and not (multi_label and m.needs == 'probabilities')]
+    chosen = [m for m in METRICS.values() if m.name in wanted and not (multi_label and m.needs == 'probabilities')]
+    if not chosen:
+        why = ': this classifier answers independent yes/no questions, and they need a distribution over classes' if names else ''
+        raise ValueError(f'No metric is left of those asked for ({", ".join(names) or "none"}){why}. Name others of METRICS, or none of them (metrics=None) for all.')
+    return chosen
 
 # %% ../nbs/03_evaluation.ipynb #d10b83b2
 @dataclass(frozen=True, eq=False)
@@ -1276,7 +1280,7 @@ def compare_records(
     a: dict,  # record of `evaluate`
     b: dict,  # another, of the same data set, n and classifier
 ):  # pandas.DataFrame: a, b, floor, difference, and how many joint deviations that is
-    "Two models side by side. Raises ValueError when classifier, data set, n or conventions differ, DataError for damaged records."
+    "Two models side by side. Raises ValueError when classifier, data set, n or conventions differ or no metric is in both, DataError for damaged records."
     check_evaluation(a), check_evaluation(b)
     for what, key in (('classifiers', 'classifier'), ('data sets', 'dataset'), ('numbers of images', 'n'), ('conventions', 'conventions'),
                       ('parts of the data as reference', 'reference_split'), ('kinds of spread', 'spread')):
@@ -1294,6 +1298,7 @@ def compare_records(
         difference = y['value'] - x['value']
         rows.append({'metric': name, 'a': x['value'], 'b': y['value'], 'floor': x['floor'], 'b - a': difference,
                      'in spreads': difference/spread if spread else math.nan})
+    if not rows: raise ValueError(f'These records have no metric in common: {", ".join(a["metrics"])} and {", ".join(b["metrics"])}. Score both models by the same ones.')
     return pd.DataFrame(rows).set_index('metric')
 
 # %% ../nbs/03_evaluation.ipynb #cc0970a6

@@ -1090,7 +1090,7 @@ RANGES = {'unit': UNIT, 'signed': SIGNED}  # names for --set value_range=...
 def _ranges(fields: Mapping) -> dict:
     "The fields with the name of a range replaced by the range."
     return {
-        name: find(RANGES, value, 'range') if name == 'value_range' and not isinstance(value, ValueRange) else value
+        name: find(RANGES, str(value), 'range') if name == 'value_range' and not isinstance(value, ValueRange) else value
         for name, value in fields.items()
     }
 
@@ -2092,19 +2092,19 @@ def evaluate_checkpoint(
     for name in metrics or []:
         find(METRICS, name, 'metric')
     model, kind, saved = load_model(checkpoint, raw, device)
+    digest = hashlib.sha256(saved.path.read_bytes()).hexdigest()  # now: a run at work replaces the file while we measure
     named = saved.meta.get('dataset')
     if dataset is None and (named in (None, 'folder') or named.partition(':')[0] not in DATASETS):  # a folder's own place is in no checkpoint
         raise CommandError(f'The checkpoint names {named!r} as its data set, which has no reader. Say which data to compare with: --dataset.')
     splits = load_data(dataset or named, None, root, size=size)
     judge = get_classifier(classifier or splits.name, device)
-    path = checkpoint_of(checkpoint) if Path(checkpoint).is_dir() else Path(checkpoint)
     found = quietly(say, evaluate, kind.sampler(model, splits.train), splits, judge, n, metrics=metrics, seed=seed)
     if told_attributes(model):
         found['attributes'] = attribute_scores(model, splits, judge, n, seed)
     elif getattr(model, 'conditioning_net', None) is not None:
         found['classes'] = class_scores(model, splits, judge, n, seed)
     record = {**found, 'source': splits.source, 'versions': versions(), 'machine': machine(device), 'checkpoint': {
-        'sha256': hashlib.sha256(path.read_bytes()).hexdigest(), 'architecture': kind.architecture, 'dataset': named,
+        'sha256': digest, 'architecture': kind.architecture, 'dataset': named,
         'step': saved.meta.get('position', {}).get('step'), 'weights': 'averaged' if saved.group('ema') and not raw else 'raw'}}
     record = json.loads(json.dumps(record, allow_nan=False))
     return {**record, 'sha256': seal(record)}

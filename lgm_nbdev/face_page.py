@@ -167,19 +167,23 @@ def faces_parser() -> Parser:
 def faces_action(args) -> int:  # exit code
     "What `lgm_faces` does: every study that is left undone, then the page."
     find(BUDGETS, args.budget, 'budget'), find(FACE_DATA, args.data, 'data set of faces')
-    failed = 0
+    if Path(args.out).suffix.lower() not in ('.html', '.htm') or Path(args.out).is_dir():
+        raise CommandError(f'--out {args.out}: the page is a file that ends in .html.')
+    failed = locked = 0
     for study in (faces_study(name, args.data) for name in FACE_STUDIES):
         if args.page_only: break
         seeds = [study.seeds[0]] if args.budget == 'smoke' else None
         done = run_study(study, args.results, args.work, seeds, args.budget, args.jobs, retry=args.retry, root=args.root, device=args.device, quiet=args.quiet)
         failed += sum(run_state(study, run_name(study, *run, args.budget), args.results, args.budget) == 'failed' for run in done)
+        locked += sum(result == 'locked' for result in done.values())
     page = faces_page(args.data, args.budget, args.results, args.work, args.out, args.root)
-    print(f'The page is {page}.' + (f' {failed} runs failed; the same command with --retry tries again.' if failed else ''))
-    return 1 if failed else 0
+    print(f'The page is {page}.' + (f' {failed} runs failed; the same command with --retry tries again.' if failed else '')
+          + (f' {locked} runs are being done by another process: the same command, given later, puts them on the page.' if locked else ''))
+    return 1 if failed or locked else 0
 
 
 def lgm_faces(
     argv: list[str] | None = None,  # words after the command; None takes those of the command line
-) -> int:  # exit code: 0 done, 1 a run failed, 2 wrong use, 130 after Ctrl-C
+) -> int:  # exit code: 0 done, 1 a run failed or is somebody else's, 2 wrong use, 130 after Ctrl-C
     "Trains, scores and draws models of faces."
     return run_command(faces_parser(), faces_action, argv)

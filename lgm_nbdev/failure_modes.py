@@ -127,7 +127,7 @@ def typical(
     share: float,  # of the images of each class to keep, in (0, 1]
 ) -> torch.Tensor:  # (P,) bool
     "Of each class the round(share * size) images that are nearest to the mean image of the class."
-    keep = torch.zeros(len(images), dtype=torch.bool)
+    keep = labels.new_zeros(len(labels), dtype=torch.bool)
     for c in labels.unique():
         rows = torch.nonzero(labels == c)[:, 0]
         members = images[rows].flatten(1)

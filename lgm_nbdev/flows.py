@@ -604,9 +604,9 @@ def monte_carlo_elbo(
 
 # %% ../nbs/01b_flows.ipynb #749c85fe
 class FlowVAETrainer(VAETrainer):
-    """Trains a `FlowVAE` on the negative ELBO with a Monte-Carlo KL; arguments of `VAETrainer`, and the same terms in the history.
+    """Trains a `FlowVAE` on the negative ELBO with a Monte-Carlo KL; arguments of `VAETrainer` but `watch_units`, and the same terms in the history.
 
-    ValueError for settings out of range, and for free bits: a flow posterior has no KL per dimension."""
+    ValueError for settings out of range, a model without flow, and free bits: a flow posterior has no KL per dimension."""
 
     def __init__(self, model, train_loader, val_loader=None, config=TrainerConfig(), out=None, optimizer=None, ema=None,
         beta: float = 1.,  # weight of the KL; 1 is the bound itself
@@ -614,6 +614,8 @@ class FlowVAETrainer(VAETrainer):
         kl_warmup_steps: int = 0,  # steps over which the weight rises linearly from 0 to beta
         free_bits: float = 0.  # 0, or an error
     ):
+        if not hasattr(model, 'flow'):
+            raise ValueError(f'FlowVAETrainer trains a FlowVAE, and was given a {type(model).__name__}, which has no flow: VAETrainer trains a VAEGauss.')
         if free_bits:
             raise ValueError(f'FlowVAETrainer: free_bits={free_bits} was given. Free bits need the KL of every latent dimension, which '
                              'a flow posterior does not have: leave it at 0, and use kl_warmup_steps against collapse.')

@@ -372,9 +372,11 @@ def gan_config(
     seed: int = 0,  # of the initial weights
     noise: str = 'normal'  # a key of `NOISES`
 ) -> dict:
-    "JSON-able description of a GAN; `build_gan(config)` makes it. The output activation follows from the range."
+    "JSON-able description of a GAN; `build_gan(config)` makes it. The output activation follows from the range. ValueError for a range that is none."
     shape, family = list(image_shape), choose('architecture', architecture, ARCHITECTURES)
     value_range = None if len(shape) == 1 else value_range
+    if value_range is not None and not isinstance(value_range, ValueRange):
+        raise ValueError(f'gan_config: value_range={value_range!r} was given; it is a `ValueRange`, such as SIGNED or UNIT, or None.')
     config = {'image_shape': shape, 'latent_dim': latent_dim, 'architecture': architecture,
               'generator': {**family.generator_options, **(generator or {})},
               'discriminator': {**family.discriminator_options, **(discriminator or {})}, 'minibatch_std': minibatch_std,
@@ -389,7 +391,8 @@ def build_gan(
     "The GAN that the configuration describes, with initial weights that depend on its seed alone. ValueError for what cannot be built, TypeError for options unknown to its networks."
     unknown = sorted(set(config) - set(gan_config((1, 1, 1))))
     if unknown: raise ValueError(f'A GAN configuration has no entry {", ".join(unknown)}; gan_config(...) makes one with all that exist.')
-    config = gan_config(**{**config, 'value_range': ValueRange.from_config(config.get('value_range'))})
+    if 'value_range' in config: config = {**config, 'value_range': ValueRange.from_config(config['value_range'])}
+    config = gan_config(**config)
     shape, latent_dim = tuple(config['image_shape']), check_positive('latent_dim', config['latent_dim'])
     family, value_range = ARCHITECTURES[config['architecture']], ValueRange.from_config(config['value_range'])
     with seeded(config['seed']):

@@ -114,7 +114,7 @@ def rank_dimensions(
     z, other = torch.randn(2, check_positive('n', n), model.latent_dim, generator=torch.Generator().manual_seed(seed))
     effects = dimension_effects(model, z, other)
     variance = 0.5*(images_at(model, z).double() - images_at(model, other).double()).square().flatten(1).sum(1).mean()
-    rows = [{'dimension': j, 'effect': effect, 'share': effect/variance.item()} for j, effect in enumerate(effects.tolist())]
+    rows = [{'dimension': j, 'effect': effect, 'share': effect/variance.item() if variance else 0.} for j, effect in enumerate(effects.tolist())]
     if x is not None:
         if not isinstance(model, VAEGauss):
             raise ValueError(f'rank_dimensions was given data, and a {type(model).__name__} has no Gaussian posterior whose KL could be taken: '
@@ -455,7 +455,7 @@ def invert(
 # %% ../nbs/01c_latents.ipynb #16be842d
 def encode_images(
     model: LatentModel,
-    images: Tensor,  # (N, C, H, W) in [0, 1]
+    images: Tensor,  # (N, C, H, W) in [0, 1]; they go to the device and dtype of a network
     **options  # of `invert`, for a model without encoder
 ) -> Tensor:
     "(N, L) a code for each image: from the model's encoder, `codes`, where it has one, else by `invert`. RangeError outside [0, 1]."
@@ -464,7 +464,7 @@ def encode_images(
     if options:
         raise ValueError(f'{type(model).__name__} has an encoder, so {", ".join(options)} cannot be used: call invert to search all the same.')
     value_range = getattr(model, 'value_range', None)
-    if isinstance(model, nn.Module): images = images.to(next(model.parameters(), images).device)
+    if isinstance(model, nn.Module): images = images.to(next(model.parameters(), images))
     return model.codes(images if value_range is None else value_range.from_unit(images))
 
 # %% ../nbs/01c_latents.ipynb #ef6e51da
@@ -483,10 +483,11 @@ class LatentEditor:
         if len(self.z) > 1: raise ValueError(f'An editor works on one code; given {len(self.z)}. Take z[:1].')
         self.dims, self.directions = {f'z[{j}]': int(j) for j in dims}, dict(directions or {})
         wrong = [name for name, j in self.dims.items() if not 0 <= j < model.latent_dim]
-        wrong += [name for name, direction in self.directions.items() if direction.shape != (model.latent_dim,)]
+        wrong += [name for name, direction in self.directions.items()
+                  if not isinstance(direction, Tensor) or direction.shape != (model.latent_dim,) or name in self.dims]
         if wrong or not (self.dims or self.directions):
             raise ValueError(f'{", ".join(wrong) or "No slider"}: an editor needs dimensions from 0 to {model.latent_dim - 1}, or directions of '
-                             f'shape ({model.latent_dim},), at least one.')
+                             f'shape ({model.latent_dim},), at least one. Of a learned Direction give its normal, and no direction the name of a dimension.')
         self.limit = max(limit, *(self.z[0, j].abs().item() for j in self.dims.values())) if self.dims else limit
         self.reset()
 

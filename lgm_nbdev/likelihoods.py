@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .data import Binarize, UniformDequantize
+from .data import Binarize, ToLevels, UniformDequantize
 from .layers import check_positive, choose
 
 # %% ../nbs/00d_likelihoods.ipynb #d9b0a34b
@@ -161,7 +161,7 @@ def sample(self: Likelihood,
 # %% ../nbs/00d_likelihoods.ipynb #2003f0ef
 DATA_FORMS = {  # name -> (grey levels of the data -> transforms for a `BatchLoader`)
     'dequantized': lambda levels: (UniformDequantize(levels),),  # (k + u)/levels: for densities
-    'grid': lambda levels: (),  # k/(levels - 1), as a loader gives it: for masses on all grey levels
+    'grid': lambda levels: () if levels == 256 else (ToLevels(levels),),  # k/(levels - 1), as a loader gives bytes: for masses on all grey levels
     'binary': lambda levels: (Binarize(),)}  # 0 or 1
 
 @patch
@@ -613,7 +613,7 @@ class DiscretizedLogistic(Likelihood):
 
     The decoder gives K raw weights, K means and K raw scales per dimension (Salimans et al. 2017 without the coupling of the colours)."""
     name, kind, data_form = 'discretized_logistic', 'mass', 'grid'
-    advice = 'Take the images as the loader gives them, k/255, without dequantization (which is for densities).'
+    advice = 'Take the images as the loader gives them, k/255, without dequantization (which is for densities); fewer levels by transforms(levels).'
 
     def __init__(self,
         components: int = 3,  # K

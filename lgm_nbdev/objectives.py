@@ -481,9 +481,10 @@ BOUNDED = (nn.Sigmoid, nn.Hardsigmoid, nn.LogSigmoid, nn.Softmax, nn.LogSoftmax,
 def last_module(
     net: nn.Module  # any network
 ) -> nn.Module:
-    "The module that was registered last, gates of `SqueezeExcite` aside: as a rule, the one that makes the output."
+    "The module that was registered last, gates of `SqueezeExcite` and what only reshapes aside: as a rule, the one that makes the output."
     gates = [name for name, module in net.named_modules() if isinstance(module, SqueezeExcite)]
-    return [module for name, module in net.named_modules() if not any(name.startswith(gate + '.') for gate in gates)][-1]
+    modules = [module for name, module in net.named_modules() if not any(name.startswith(gate + '.') for gate in gates)]
+    return next((module for module in reversed(modules) if not isinstance(module, (nn.Flatten, nn.Unflatten, nn.Identity))), net)
 
 # %% ../nbs/02a_objectives.ipynb #8fe9c196
 def check_critic(

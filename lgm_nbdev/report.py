@@ -288,7 +288,8 @@ def afterwards(
         if evidence.state == 'finished':
             found = compare(evidence.study, DecisionRule(metric, arm, than, 'higher'), evidence.found)
             side = '' if found.interval is None else 'above zero' if found.interval.low > 0 else 'below zero' if found.interval.high < 0 else 'on both sides of zero'
-            shown = found.interval and f'{found.interval.mean:+.3g}, interval {found.interval.low:.3g} to {found.interval.high:.3g}, {side}'
+            ends = 'one seed, which has no interval' if found.interval and found.interval.n == 1 else found.interval and f'interval {found.interval.low:.3g} to {found.interval.high:.3g}, {side}'
+            shown = found.interval and f'{found.interval.mean:+.3g}, {ends}'
             lines.append(f'- {metric} of `{arm}` minus that of `{than}`: {shown or found.reason}')
     head = 'Looked at **afterwards**, announced by no rule (it may suggest a hypothesis, and decides nothing):'
     return Markdown('\n'.join([head, '', *lines])) if lines else None
@@ -734,16 +735,18 @@ def search_table(
     values = trial_values(evidence)
     if evidence.state != 'finished':
         return None
-    rows = []
+    rows, shown, scores = [], list(shown), {}
     for arm, trials in values.items():
+        if not trials:  # none ended well: there is nothing to choose from
+            rows.append([f'`{arm}`', f'0 of {len(evidence.study.seeds)}', *[''] * (3 + len(shown))])
+            continue
         best = min(trials, key=trials.get)
         drawn = ', '.join(f'{name} {value}' for name, value in drawn_fields(evidence.study.search, best).items())
         scores = evidence.found[arm, best]['metrics']['metrics']
         rows.append([f'`{arm}`', f'{len(trials)} of {len(evidence.study.seeds)}', f'{statistics.median(trials.values()):.3g}', f'{trials[best]:.3g}', f'{best}: {drawn}',
                      *(f"{scores[name]['value']:.3g}" for name in shown)])
-    shown = list(shown)
     floors = {name: '' if scores[name].get('floor') is None else f"*{scores[name]['floor']:.3g}*" for name in ('validation/fid', *shown) if name in scores}
-    rows.append(['*real images (floor)*', '', '', floors.get('validation/fid', ''), '', *(floors[name] for name in shown)])
+    rows.append(['*real images (floor)*', '', '', floors.get('validation/fid', ''), '', *(floors.get(name, '') for name in shown)])
     head = ['arm', 'trials that ended well', 'median FID', 'best FID', 'the trial and its settings', *(f'{name}, test' for name in shown)]
     return Markdown('**Chosen on validation images**, then scored on test images:\n\n' + markdown_table(head, rows))
 

@@ -1495,8 +1495,11 @@ def _run_processes(study, todo, report, options):
             errors.seek(0)
             last = ' '.join(errors.read().split()[-60:])
             raise KeyboardInterrupt if 130 in codes else RuntimeError(f'A process of the study ended with code {[c for c in codes if c][0]}: {last}')
-    for arm, seed in todo:
-        report.results.setdefault((arm, seed), 'locked')
+    for arm, seed in [run for run in todo if run not in report.results]:  # none of ours did it: somebody is at it, or has done it by now
+        if run_state(study, run_name(study, arm, seed, options['budget']), options['results'], options['budget']) in ('finished', 'failed'):
+            report.kept(arm, seed)
+        else:
+            report.results[arm, seed] = 'locked'
 
 
 def _listen(worker, report, answers, known):
@@ -1809,6 +1812,8 @@ def run_action(args) -> int:  # exit code
         return 0
     study = find(STUDIES, args.study, 'study')
     find(study.budgets, args.budget, f'budget of the study {study.name}:')
+    if args.seed is not None and args.seeds is not None:
+        raise CommandError(f'--seeds {args.seeds} and --seed {args.seed}: say how many seeds, or which one.')
     runs = study_runs(study, args.seeds if args.seed is None else [args.seed], args.arm)
     if args.check:
         return _show_check(study, args)

@@ -111,6 +111,7 @@ def clip_gradients(gradients: list[torch.Tensor],  # changed in place
     """Returns the norm of the gradients and scales them, all by one factor, so that it becomes at most `max_norm` (Pascanu
     et al. 2013, alg. 1)."""
     norm = gradient_norm(gradients)
+    if not gradients: return norm
     torch._foreach_mul_(gradients, (max_norm / norm.clamp(min=1e-12)).clamp(max=1.))
     return norm
 
@@ -727,9 +728,17 @@ def move(batch, device, dtype=None):
 
 
 def count_of(batch) -> int:
-    "Returns the number of examples: the length of the batch's first tensor."
-    if isinstance(batch, torch.Tensor): return len(batch)
-    return count_of(next(iter(batch.values())) if isinstance(batch, dict) else batch[0])
+    "Returns the number of examples: the length of the batch's first tensor; raises TypeError if it has none."
+    first = next(_tensors_in(batch), None)
+    if first is None: raise TypeError(f'The examples of a batch are counted by its first tensor, and there is no tensor in this {type(batch).__name__}.')
+    return len(first)
+
+
+def _tensors_in(batch):
+    "The tensors of a batch, in their order, however it is nested."
+    if isinstance(batch, torch.Tensor): yield batch
+    elif isinstance(batch, (dict, list, tuple)):
+        for part in batch.values() if isinstance(batch, dict) else batch: yield from _tensors_in(part)
 
 # %% ../nbs/00b_training.ipynb #40e74a05
 class TrainerBase:
@@ -822,6 +831,7 @@ def train_step(self: TrainerBase, batch) -> dict[str, torch.Tensor]:
     self.optimizer.zero_grad(set_to_none=True)
     with self.autocast(): loss, terms = self._core_step(batch)
     _check_loss(loss)
+    _check_names(terms)
     loss.backward()
     return self.optimizer_step({'loss': loss, **terms})
 
@@ -859,6 +869,12 @@ def _refuse_non_finite(self: TrainerBase, terms, step, taken=False):
     bad = [name for name, value in numbers.items() if not math.isfinite(value)]
     cause = next((name for name in bad if name not in _guarded(terms)), bad[0])
     raise NonFiniteLossError(step, cause, numbers, self.checkpointer.newest, taken)
+
+
+def _check_names(terms):
+    "Raises ValueError for a term whose name means something else in the history."
+    taken = [name for name in ('loss', 'kind', *_COORDINATES) if name in terms]
+    if taken: raise ValueError(f'core_step calls one of its terms {taken[0]!r}, and the history calls something of its own by this name: give the term another.')
 
 
 def _check_loss(loss):
@@ -941,8 +957,9 @@ def _to_device(self: TrainerBase, batch):
 # %% ../nbs/00b_training.ipynb #0abc9936
 def kept_memory(device: str | torch.device = 'cpu'  # where the run computes
                 ):  # a context manager
-    """A context in which memory that is freed waits to be used again, and goes back to the system when the block ends (mallopt(3)). Does
-    nothing for other devices, without glibc, and where the environment tunes or replaces its malloc. Holds for the whole process."""
+    """A context in which memory that is freed waits to be used again, and goes back to the system when the block ends (mallopt(3)): the
+    last to end, where there are several. Does nothing for other devices, without glibc, and where the environment tunes or replaces its
+    malloc. Holds for the whole process; but in other threads than the first, whose heaps are small, blocks above 64 MB go back as before."""
     library = _glibc() if torch.device(device).type == 'cpu' else None
     return contextlib.nullcontext() if library is None else _keeping(library)
 
@@ -955,15 +972,24 @@ def _glibc() -> ctypes.CDLL | None:
     return library if hasattr(library, 'mallopt') and hasattr(library, 'malloc_trim') else None
 
 
+_keepers, _keepers_lock = [], threading.Lock()  # the contexts that are open, one inside another or in several threads
+
+
 @contextlib.contextmanager
 def _keeping(library):
     trim_threshold, mmap_threshold, mmap_max = -1, -3, -4  # the options' numbers in malloc.h
-    library.mallopt(mmap_max, 0)  # no block has a mapping of its own, which would end with it
-    library.mallopt(trim_threshold, -1)  # the top of the heap stays
+    with _keepers_lock:
+        _keepers.append(library)
+        if len(_keepers) == 1:
+            library.mallopt(mmap_max, 0)  # no block has a mapping of its own, which would end with it
+            library.mallopt(trim_threshold, -1)  # the top of the heap stays
     try: yield
-    finally:  # glibc's defaults, the two thresholds where a process with large blocks has moved them
-        for option, value in ((mmap_max, 2**16), (trim_threshold, 2**26), (mmap_threshold, 2**25)): library.mallopt(option, value)
-        library.malloc_trim(0)
+    finally:
+        with _keepers_lock:
+            _keepers.pop()
+            if not _keepers:  # glibc's defaults, the two thresholds where a process with large blocks has moved them
+                for option, value in ((mmap_max, 2**16), (trim_threshold, 2**26), (mmap_threshold, 2**25)): library.mallopt(option, value)
+                library.malloc_trim(0)
 
 # %% ../nbs/00b_training.ipynb #82fdd68a
 @patch
@@ -1001,7 +1027,8 @@ def _flush(self: TrainerBase):
 @patch
 def train_epoch(self: TrainerBase) -> dict | None:
     """Returns the row of the epoch: takes its remaining steps, evaluates, saves, plots. None if Ctrl-C came first. Called by
-    itself it raises FileExistsError, as `train_model` does, before the first step of a run whose `out` already holds another."""
+    itself it raises FileExistsError, as `train_model` does, before the first step of a run whose `out` already holds another. Raises
+    ValueError if the loader gives fewer batches than its length."""
     if not self._inside and (self.step == 0 or self._restored_from is not None): self._open(False)
     if self.total_steps is None and self.config.schedule != 'constant': self._set_goal(None)  # says what is missing
     start = time.perf_counter()
@@ -1010,6 +1037,10 @@ def train_epoch(self: TrainerBase) -> dict | None:
         for batch in batches_of(self.train_loader, self.epoch, self.batch):
             self._take_step(batch)
             if self._stop_asked or self._goal_steps is not None and self.step >= self._goal_steps: break
+        else:
+            if self.batch < len(self.train_loader):  # no epoch would ever be complete
+                raise ValueError(f'train_epoch: the train_loader has the length {len(self.train_loader)}, and its epoch ended after {self.batch} '
+                                 'batches. Correct its `__len__`, which counts batches, or what it gives.')
         self._seconds += time.perf_counter() - start
         self._flush()
         spent = self._goal_steps is not None and self.step >= self._goal_steps
@@ -1111,8 +1142,10 @@ def _interruptible(self: TrainerBase):
 def _tell_interrupted(self: TrainerBase):
     "Prints where the run stopped and how to go on."
     saved, saved_step = self.checkpointer.newest, self.checkpointer.newest_step
+    last = self.out is not None and saved == self.checkpointer.last  # the only file that train_model(resume=True) looks for
+    how = '`train_model(resume=True)` continues' if last else f'`resume({str(saved)!r})` and `train_model()` continue'
     print(f'Stopped by Ctrl-C after step {self.step}. ' + (
-        f'{saved.name} holds step {saved_step}: `train_model(resume=True)` continues from there.' if saved else
+        f'{saved.name} holds step {saved_step}: {how} from there.' if saved else
         'Nothing is saved (no `out` folder, or no checkpoint yet); `train_model()` continues while this session lasts.'))
 
 # %% ../nbs/00b_training.ipynb #6ba13fe1
@@ -1120,7 +1153,10 @@ def _tell_interrupted(self: TrainerBase):
 def save(self: TrainerBase, path: str | Path | None = None  # default: `out/last.safetensors`
          ) -> Path:
     """Returns where it saved everything the run consists of, so that `resume` continues it bit for bit. A file of your own gets the
-    weights that are in the model now: after training with `patience` the best ones, which no run continues from."""
+    weights that are in the model now: after training with `patience` the best ones, which no run continues from. Raises ValueError if there is
+    neither a path nor an `out`."""
+    if path is None and self.out is None:
+        raise ValueError('save: the trainer has no folder. Name a file, save(path), or give the trainer an `out`.')
     if path is None and self._restored_from is not None: return self._save_end()
     path = self.checkpointer.last if path is None else Path(path)
     self._flush()
@@ -1130,7 +1166,7 @@ def save(self: TrainerBase, path: str | Path | None = None  # default: `out/last
                     trainer=self.config.to_dict(), precision=str(self.dtype), loader=self._loader_facts(),
                     position={'epoch': self.epoch, 'batch': self.batch, 'step': self.step, 'total_steps': self.total_steps},
                     early_stopping=self.early_stopping.state())
-    if path != self.checkpointer.best: self.checkpointer.newest, self.checkpointer.newest_step = path, self.step
+    if self.out is None or path != self.checkpointer.best: self.checkpointer.newest, self.checkpointer.newest_step = path, self.step
     return path
 
 
@@ -1186,6 +1222,8 @@ def resume(self: TrainerBase, path: str | Path,  # a checkpoint of this model, t
     check_optimizer(self.optimizer, saved.meta['optimizer'])  # what is refused is refused before anything changes
     if elsewhere and self.early_stopping.patience is not None and saved.meta['early_stopping']['best_epoch'] is not None:
         best = load_checkpoint(path.parent / 'best.safetensors', architecture_of(self.model), self._dataset())
+    rows = path.parent / 'history.jsonl'
+    history = History.load(rows) if rows.is_file() else History()  # ValueError if it is damaged
     self.model.load_state_dict(weights)
     optimizer_from_tensors(self.optimizer, saved.group('optimizer'), saved.meta['optimizer'])
     if self.ema and 'ema' in saved.meta: self.ema.load(saved.group('ema'), saved.meta['ema'])
@@ -1197,8 +1235,6 @@ def resume(self: TrainerBase, path: str | Path,  # a checkpoint of this model, t
     self.early_stopping.restore(saved.meta['early_stopping'])
     self.load_extra_state({**saved.meta['extra'], **saved.group('extra')})
     if best is not None: self._take_best(best)
-    rows = path.parent / 'history.jsonl'
-    history = History.load(rows) if rows.is_file() else History()
     history.path = self.history.path
     history.truncate(self.step, self.epoch + self.finished())  # the row of a last, incomplete epoch stays
     self.history, self._restored_from = history, None

@@ -466,7 +466,7 @@ def free_bits_kl(
 class VAETrainer(AETrainer):
     """Trains a `VAEGauss` on the negative ELBO, or with beta, warm-up or free bits on a relative of it; arguments of `TrainerBase` and five more.
 
-    Validation always uses the full beta and no free bits, so that its numbers can be compared. ValueError for settings out of range."""
+    Validation always uses the full beta and no free bits, so that its numbers can be compared. ValueError for settings out of range, or a model without posterior."""
 
     def __init__(self, model, train_loader, val_loader=None, config=TrainerConfig(), out=None, optimizer=None, ema=None,
         beta: float = 1.,  # weight of the KL (Higgins 2017); 1 is the bound itself
@@ -475,6 +475,8 @@ class VAETrainer(AETrainer):
         free_bits: float = 0.,  # nats per latent dimension that cost nothing (Kingma 2016)
         watch_units: bool = False  # note the KL of every latent dimension in each evaluation, as kl_unit_00, kl_unit_01, ...
     ):
+        if not hasattr(model, 'posterior'):
+            raise ValueError(f'VAETrainer trains a VAEGauss, and was given a {type(model).__name__}, which has no posterior: AETrainer trains an Autoencoder.')
         for name, value in (('beta', beta), ('free_bits', free_bits), ('kl_warmup_steps', kl_warmup_steps)):
             if not (isinstance(value, (int, float)) and 0 <= value < math.inf):
                 raise ValueError(f'VAETrainer: {name}={value!r} was given; it must be a number from 0.')
@@ -579,7 +581,7 @@ def posterior_of(
 ) -> tuple[Tensor, Tensor]:
     """(mu, log_var) of q(z|x) for all x of the loader, each (N, L), on the CPU; in eval mode. A conditional model takes the batches' labels.
 
-    RangeError for images outside the model's range, or declared to be in another one."""
+    RangeError for images outside the model's range, or declared to be in another one; ValueError for a loader without batches."""
     device, parts = next(model.parameters()).device, []
     with eval_mode(model):
         for batch in loader:
@@ -590,6 +592,7 @@ def posterior_of(
                 raise RangeError(f'The loader gives images in {declared}, and the model works in {model.value_range}. Change the transforms of the loader.')
             if model.value_range is not None: model.value_range.check(x, 'images to encode')
             parts.append([t.cpu() for t in (model.encoding_parameters(x) if cond is None else model.encoding_parameters(x, cond))])
+    if not parts: raise ValueError('posterior_of was given a loader without batches. An iterator serves only once: give a list, or a BatchLoader.')
     return tuple(torch.cat(tensors) for tensors in zip(*parts))
 
 # %% ../nbs/01_vae.ipynb #df905afc
@@ -697,7 +700,8 @@ def diagnose_collapse(
 ) -> LatentReport:
     """Is the latent space in use, and does it fill the prior? From the posterior of x, and from decoding with the codes of other x.
 
-    ValueError for fewer than 2 examples, RangeError for images outside the model's range."""
+    ValueError for fewer than 2 examples or another number of labels, RangeError for images outside the model's range."""
+    if labels is not None and len(labels) != len(x): raise ValueError(f'{len(x)} examples came with {len(labels)} labels: each needs exactly one.')
     device = next(model.parameters()).device
     batches = x.split(batch_size) if labels is None else list(zip(x.split(batch_size), labels.split(batch_size)))
     mu, log_var = posterior_of(model, batches)
@@ -758,14 +762,15 @@ def linear_interpolation(
 def interpolate(
     model: Autoencoder,
     a: Tensor,  # (N, latent_dim) codes, from `model.codes(x)` or the prior
-    b: Tensor,  # (N, latent_dim) codes
+    b: Tensor,  # (N, latent_dim) codes; both go to the device and dtype of the model
     steps: int = 11  # points, both ends included; at least 2
 ) -> Tensor:
     "(N, steps, C, H, W) images in [0, 1] along the straight line between two codes each. ValueError for codes of different shapes."
     if a.shape != b.shape or a.ndim != 2 or steps < 2:
         raise ValueError(f'interpolate needs two tensors of codes (N, {model.latent_dim}) and at least 2 steps; given {tuple(a.shape)}, '
                          f'{tuple(b.shape)} and steps={steps}. model.codes(x) encodes images.')
-    return model.decode_to_images(linear_interpolation(a, b, steps).flatten(0, 1)).unflatten(0, (len(a), steps))
+    codes = linear_interpolation(a, b, steps).flatten(0, 1).to(next(model.parameters(), a))
+    return model.decode_to_images(codes).unflatten(0, (len(a), steps))
 
 # %% ../nbs/01_vae.ipynb #2cbb9a6f
 RECOMMENDED = {'batch_size': 128, 'beta': 1.}  # found by the short runs described above: what goes with `vae_config`'s defaults
