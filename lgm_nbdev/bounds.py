@@ -237,7 +237,7 @@ def gradient_snr(
 class IWAETrainer(AETrainer):
     """Trains a VAE on the importance-weighted bound (Burda 2016); arguments of `TrainerBase` and three more.
 
-    ValueError for K < 1 or an unknown gradient."""
+    ValueError for K < 1, an unknown gradient, a model without posterior, or a conditional one."""
 
     def __init__(self, model, train_loader, val_loader=None, config=TrainerConfig(), out=None, optimizer=None, ema=None,
         K: int = 5,  # draws of z per x; 1 is the ELBO
@@ -245,6 +245,9 @@ class IWAETrainer(AETrainer):
         validation_K: int | None = None  # draws in evaluation; None: as in training
     ):
         choose('gradient', gradient, GRADIENTS)
+        if not hasattr(model, 'posterior') or getattr(model, 'conditioning_net', None) is not None:
+            why = 'is conditional, and its importance weights would need the labels' if hasattr(model, 'posterior') else 'has no posterior'
+            raise ValueError(f'IWAETrainer was given a {type(model).__name__}, which {why}: VAETrainer trains conditional VAEs, AETrainer an Autoencoder.')
         self.K, self.gradient = check_positive('K', K), gradient
         self.validation_K = self.K if validation_K is None else check_positive('validation_K', validation_K)
         super().__init__(model, train_loader, val_loader, config, out, optimizer, ema)
@@ -527,10 +530,12 @@ def check_grey_levels(
     images: Tensor,  # (N, C, H, W) in [0, 1]
     levels: int  # grey levels
 ) -> None:
-    "Nothing, or ValueError: the images are not on the grey levels k/(levels - 1), so noise was added already or a transform was applied."
+    """Nothing, or ValueError: the images are not on the grey levels k/(levels - 1), nor are they the bytes nearest to these, so noise was added
+    already or a transform was applied."""
     for part in images.split(256):
         scaled = part.double()*(levels - 1)
-        if bool(((scaled - scaled.round()).abs() > 0.01).any()):
+        bytes_apart = part.double()*255 - (scaled.round()/(levels - 1)*255).round()
+        if bool((((scaled - scaled.round()).abs() > 0.01) & (bytes_apart.abs() > 0.01)).any()):
             raise ValueError(f'The images are not on {levels} grey levels k/{levels - 1}: they were dequantized, resized or normalized before. '
                              'Give them as the store holds them (store.floats()); the noise is added here, once.')
 
@@ -548,7 +553,7 @@ def model_input(
     if type(model.value_range) is not ValueRange:
         raise ValueError(f'The range of this model is {model.value_range}: bits are computed for images in a linear range such as [0, 1]. '
                          'For another, add the log-determinant of your transform to log_likelihood and call bits_per_dim yourself.')
-    x = images
+    x = images if levels == 256 else (images*(levels - 1)).round()/(levels - 1)  # bytes hold other grids than their own rounded
     if model.likelihood.kind == 'density':
         generators = (torch.Generator().manual_seed(derive_seed(seed, 'dequantize', first + i)) for i in range(len(images)))
         noise = torch.stack([torch.rand(images.shape[1:], generator=g) for g in generators]).to(images)

@@ -768,7 +768,7 @@ class AuxiliaryGANTrainer(GANTrainer):
 def cond_of(self: AuxiliaryGANTrainer, batch) -> Tensor:
     "The condition of every example of a batch; keeps the labels, with those dropped in this step marked."
     net = self.model.conditioning_net
-    self.labels = net.drop(net.check(batch.y))
+    self.labels = net.drop(net.check(self.labels_of(batch)))
     return net.embed(self.labels)
 
 @patch
@@ -848,7 +848,7 @@ def example_condition(self: Labelled,
 
 # %% ../nbs/04_conditional.ipynb #8ee0b62b
 class Chosen:
-    "A conditional model that needs no labels, because they are chosen for it: what every chapter on unconditional models takes."
+    "A conditional model that needs no labels, because they are chosen for it, for all that asks a model for images alone; it has no encoder, and nothing to differentiate (`invert`)."
 
     def __init__(self,
         model: Labelled,  # a conditional model

@@ -546,9 +546,14 @@ def data_of(self: GANTrainer, batch) -> Tensor:
     return x
 
 @patch
+def labels_of(self: GANTrainer, batch):
+    "The labels of a batch: its `y`, or what follows x in a tuple; None where there is neither."
+    return batch.y if hasattr(batch, 'y') else batch[1] if isinstance(batch, (tuple, list)) and len(batch) > 1 else None
+
+@patch
 def cond_of(self: GANTrainer, batch) -> Tensor | None:
-    "The condition of every example of a batch, from its labels; None for an unconditional model."
-    return None if self.model.conditioning_net is None else self.model.conditioning_net(batch.y)
+    "The condition of every example of a batch, from its labels; None for an unconditional model. ValueError where a conditional one gets none."
+    return None if self.model.conditioning_net is None else self.model.conditioning_net(self.labels_of(batch))
 
 # %% ../nbs/02_gan.ipynb #6fe2de70
 def instance_noise(

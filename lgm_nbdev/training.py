@@ -754,7 +754,8 @@ class TrainerBase:
         self.train_loader, self.val_loader = train_loader, val_loader
         self.device = resolve_device(config.device)
         self.dtype = resolve_precision(config.precision, self.device, model)
-        self.model = model.to(self.device, torch.float64 if self.dtype == torch.float64 else None)
+        wide = any(p.dtype == torch.float64 for p in model.parameters())
+        self.model = model.to(self.device, torch.float64 if self.dtype == torch.float64 else torch.float32 if wide else None)
         _check_parts(self.model, train_loader, val_loader, optimizer, ema, config)
         self.optimizer = optimizer if optimizer is not None else make_optimizer(self.model.parameters(), config)
         self.base_rates = [group['lr'] for group in self.optimizer.param_groups]
@@ -784,7 +785,9 @@ def _check_parts(model, train_loader, val_loader, optimizer, ema, config):
 
 def _check_loader(model, loader, name):
     "Raises ValueError if `loader` has no batches, or images in another range than the model's."
-    if not hasattr(loader, '__len__') or len(loader) == 0:
+    try: number = len(loader)
+    except TypeError: number = 0  # there is no length; a DataLoader has `__len__` all the same
+    if number == 0:
         raise ValueError(f'TrainerBase: {name} has no batches (or no length). Give a loader with at least one batch: '
                          'a smaller batch_size, or drop_last=False.')
     ranges = getattr(model, 'value_range', None), getattr(loader, 'value_range', None)
@@ -829,7 +832,9 @@ def autocast(self: TrainerBase):
 def train_step(self: TrainerBase, batch) -> dict[str, torch.Tensor]:
     "Returns the terms of one step, the loss among them, after taking it. A GAN overrides this."
     self.optimizer.zero_grad(set_to_none=True)
-    with self.autocast(): loss, terms = self._core_step(batch)
+    with self.autocast(): returned = self._core_step(batch)
+    _check_pair(returned)
+    loss, terms = returned
     _check_loss(loss)
     _check_names(terms)
     loss.backward()
@@ -869,6 +874,16 @@ def _refuse_non_finite(self: TrainerBase, terms, step, taken=False):
     bad = [name for name, value in numbers.items() if not math.isfinite(value)]
     cause = next((name for name in bad if name not in _guarded(terms)), bad[0])
     raise NonFiniteLossError(step, cause, numbers, self.checkpointer.newest, taken)
+
+
+def _check_pair(returned):
+    "Raises TypeError unless `core_step` returned (loss, dictionary of single numbers)."
+    if not isinstance(returned, (tuple, list)) or len(returned) != 2 or not isinstance(returned[1], dict):
+        found = f'({", ".join(type(part).__name__ for part in returned)})' if isinstance(returned, (tuple, list)) else type(returned).__name__
+        raise TypeError(f'core_step returned {found}; it must return (loss, {{name: value}}), with {{}} where there is nothing to note.')
+    for name, value in returned[1].items():
+        if isinstance(value, torch.Tensor) and value.numel() != 1:
+            raise TypeError(f'core_step calls a tensor of shape {tuple(value.shape)} {name!r}, and the history notes single numbers: take its mean, or give each number a name.')
 
 
 def _check_names(terms):
@@ -952,7 +967,7 @@ def training_numbers(self: TrainerBase):
 
 @patch
 def _to_device(self: TrainerBase, batch):
-    return move(batch, self.device, torch.float64 if self.dtype == torch.float64 else None)
+    return move(batch, self.device, torch.float64 if self.dtype == torch.float64 else torch.float32)  # as the weights are
 
 # %% ../nbs/00b_training.ipynb #0abc9936
 def kept_memory(device: str | torch.device = 'cpu'  # where the run computes
@@ -1034,7 +1049,7 @@ def train_epoch(self: TrainerBase) -> dict | None:
     start = time.perf_counter()
     with self.training_numbers():
         self.model.train()
-        for batch in batches_of(self.train_loader, self.epoch, self.batch):
+        for batch in self._rest_of_epoch():
             self._take_step(batch)
             if self._stop_asked or self._goal_steps is not None and self.step >= self._goal_steps: break
         else:
@@ -1046,6 +1061,21 @@ def train_epoch(self: TrainerBase) -> dict | None:
         spent = self._goal_steps is not None and self.step >= self._goal_steps
         if self.batch < len(self.train_loader) and not spent: return None
         return self._end_epoch()
+
+
+@patch
+def _rest_of_epoch(self: TrainerBase):
+    """Returns an iterator over the batches that are left of the epoch. A loader without `batches`, such as a DataLoader, draws its order
+    from the run's random numbers: within an epoch it begins again with those of the epoch's start, and passes over what was taken."""
+    if hasattr(self.train_loader, 'batches') or self.batch >= len(self.train_loader):
+        return batches_of(self.train_loader, self.epoch, self.batch)
+    now = rng_state(self.device)
+    if self.batch == 0: self._epoch_rng = now
+    elif self._epoch_rng: set_rng_state(self._epoch_rng, self.device)
+    batches = iter(self.train_loader)
+    for _ in range(self.batch): next(batches, None)
+    if self.batch: set_rng_state(now, self.device)
+    return batches
 
 
 @patch
@@ -1162,6 +1192,7 @@ def save(self: TrainerBase, path: str | Path | None = None  # default: `out/last
     self._flush()
     self.history.sync()
     rng = rng_state(self.device) if self._inside else self._rng
+    if self.batch and self._epoch_rng: rng = rng | {f'epoch_{name}': state for name, state in self._epoch_rng.items()}
     save_checkpoint(path, self.model, self.ema, self.optimizer, rng, self.extra_state(), dataset=self._dataset(),
                     trainer=self.config.to_dict(), precision=str(self.dtype), loader=self._loader_facts(),
                     position={'epoch': self.epoch, 'batch': self.batch, 'step': self.step, 'total_steps': self.total_steps},
@@ -1230,7 +1261,9 @@ def resume(self: TrainerBase, path: str | Path,  # a checkpoint of this model, t
     elif self.ema: self.ema.restart()  # the run kept no average until now, and changes were accepted
     position = saved.meta['position']
     self.epoch, self.batch, self.step = position['epoch'], position['batch'], position['step']
-    self._rng = {**self._rng, **saved.group('rng')}  # a checkpoint from a CPU says nothing of a GPU's generator: it keeps the run's own state
+    drawn = saved.group('rng')
+    self._epoch_rng = {name.removeprefix('epoch_'): drawn.pop(name) for name in list(drawn) if name.startswith('epoch_')} or None
+    self._rng = {**self._rng, **drawn}  # a checkpoint from a CPU says nothing of a GPU's generator: it keeps the run's own state
     self._bad.zero_()  # what was not finite is undone
     self.early_stopping.restore(saved.meta['early_stopping'])
     self.load_extra_state({**saved.meta['extra'], **saved.group('extra')})
@@ -1350,6 +1383,7 @@ def _start_state(self: TrainerBase):
     self.interrupted = self._stop_asked = self._inside = False
     self._restored_from = None  # state at the end of training, while the best one is in the model
     self._best = None  # best weights, where there is no folder to keep them in
+    self._epoch_rng = None  # generators at the start of the epoch, for loaders that draw their order from them
     self._progress = _Silent()
     self._guarded_step, self._seconds, self._flushed_at = 0, 0., time.perf_counter()
     self._goal_epochs, self._goal_steps, self.total_steps = self.config.epochs, self.config.max_steps, None
