@@ -1359,6 +1359,7 @@ class FolderSource:
     def __init__(self, path: str | Path):
         self.path = Path(path).expanduser()
         if not self.path.is_dir():
+            if self.path.exists(): raise NotADirectoryError(f'{self.path} is a file. Give the folder that it is in: folder:PATH.')
             raise FileNotFoundError(f'There is no folder {self.path}. Give an existing one: folder:PATH.')
         paths = {p.relative_to(self.path).as_posix(): p for p in self.path.rglob('*') if p.suffix.lower() in IMAGE_SUFFIXES}
         self.stamps = {name: [p.stat().st_size, p.stat().st_mtime_ns] for name, p in sorted(paths.items())
@@ -2213,7 +2214,8 @@ def get_splits(
     reader = DATASETS.get(kind)
     if reader is None or bool(path) != (kind == 'folder'):
         known = ', '.join('folder:PATH' if n == 'folder' else n for n in DATASETS)
-        raise ValueError(f'Unknown dataset {name!r}. There are: {known}.')
+        folder = f' A folder of images is written folder:{name}.' if reader is None and os.path.isdir(name) else ''
+        raise ValueError(f'Unknown dataset {name!r}. There are: {known}.{folder}')
     accepted = set(inspect.signature(reader).parameters)
     if 'options' in accepted:  # a reader of image files
         accepted = accepted - {'options'} | set(IMAGE_OPTIONS)

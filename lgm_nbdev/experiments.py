@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'RECORD_FORMAT', 'RECORD_VERSION', 'BUDGETS', 'STATED_WIDTH', 'VAE_WORDS', 'GAN_WORDS', 'MODELS',
-           'CONDITIONAL_WORDS', 'FLAGS', 'PARTS', 'RANGES', 'OWN_FILES', 'USER_ERRORS', 'SAMPLE_METRICS',
+           'CONDITIONAL_WORDS', 'FLAGS', 'PARTS', 'RANGES', 'OWN_FILES', 'USER_ERRORS', 'DATA_FLAGS', 'SAMPLE_METRICS',
            'VAE_MEANINGS', 'GAN_MEANINGS', 'SAMPLE_MEANINGS', 'MEANINGS', 'ENDINGS', 'OTHERS', 'QUICKSTART',
            'QUICKSTART_SECONDS', 'QUICKSTART_FORMAT', 'Run', 'record_path', 'versions', 'machine', 'CpuClock',
            'write_once', 'RecordError', 'seal', 'make_record', 'write_record', 'load_record', 'read_record', 'records',
@@ -1216,6 +1216,9 @@ def make_loaders(
     transforms, size = MODELS[settings['model']].transforms(settings['config']), settings['data']['batch_size']
     names = settings['config'].get('attributes')
     loader, told = (AttributeLoader, lambda store: with_attributes(store, names)) if names else (BatchLoader, lambda store: store)
+    if size > len(splits.train):
+        raise ValueError(f'batch_size={size} is larger than the {len(splits.train)} training images. Take a smaller one (on the command line: '
+                         f'--set batch_size={max(1, len(splits.train) // 2)}), or more images.')
     loaders = {'train': loader(told(splits.train), size, transforms, device, settings['seed'])}
     for part in ('validation', 'test'):
         store = told(getattr(splits, part))
@@ -1396,8 +1399,12 @@ def load_data(
     try:
         return get_splits(dataset, root=root, download=download, limit=limit, **options)
     except (FileNotFoundError, DataError) as error:
-        raise CommandError(f'{in_words(error)} On the command line these are --download, --data FOLDER, --size N and'
-                           ' --on-error skip.') from error
+        words = in_words(error)
+        flags = [flag for option, flag in DATA_FLAGS.items() if option in words]
+        raise CommandError(words + (f' On the command line: {", ".join(flags)}.' if flags else '')) from error
+
+
+DATA_FLAGS = {'download=': '--download', 'given as root': '--data FOLDER', 'size=': '--size N', 'on_error=': '--on-error skip'}  # what an error may speak of
 
 # %% ../nbs/05a_experiments.ipynb #44d074b4
 def run_in_folder(settings: Mapping, splits, out: Path, args) -> Experiment:
@@ -1419,8 +1426,6 @@ def train_action(args):
     resolve_device(args.device)
     limit = overrides.get('data', {}).get('limit', size.limit)
     splits = load_data(args.dataset, limit, args.data, args.download, size=args.size, on_error=args.on_error)
-    if splits.skipped:
-        print(f'Left out, because they could not be read: {", ".join(map(str, splits.skipped))}.')
     settings = make_settings(splits, args.model, args.budget, args.seed, overrides)
     print(
         f'Data: {splits.name}, {len(splits.train):,} / {len(splits.validation):,} / {len(splits.test):,} images for training /'
@@ -1691,7 +1696,7 @@ def page_intro(
     who = f"Models of the kinds {' and '.join(models)} were" if models else f"A model of the kind {metrics['model']} was"
     length = '' if models else f"Training took {metrics['steps']:,} steps and {metrics['cpu_seconds']:,.0f} CPU-seconds. "
     return f"""{who} trained on the data set {metrics['dataset']}: {sizes} images for training, validation and test. Source of the
-        images: {data['source']}.\n\n{subset}\n\n{length}Computed with {hardware['threads']} threads (budget {metrics['budget']}, seed
+        images: {data['source']}.\n\n{subset}\n\n{length}Computed with {hardware['threads']} thread{'s' * (hardware['threads'] > 1)} (budget {metrics['budget']}, seed
         {metrics['seed']}, {metrics['precision']}). The validation images were watched during training; {test}."""
 
 # %% ../nbs/05a_experiments.ipynb #9da36cdd
@@ -2095,7 +2100,10 @@ def evaluate_checkpoint(
     digest = hashlib.sha256(saved.path.read_bytes()).hexdigest()  # now: a run at work replaces the file while we measure
     named = saved.meta.get('dataset')
     if dataset is None and (named in (None, 'folder') or named.partition(':')[0] not in DATASETS):  # a folder's own place is in no checkpoint
-        raise CommandError(f'The checkpoint names {named!r} as its data set, which has no reader. Say which data to compare with: --dataset.')
+        raise CommandError(f'The checkpoint names {named!r} as its data set, and nothing more. Say which images to compare with, and through whose features: '
+                           '--dataset folder:PATH --size N --classifier NAME (a folder has no classifier of its own).')
+    if classifier is None and (dataset or '').startswith('folder:'):
+        raise CommandError(f'{dataset} has no classifier of its own. Say through whose features the images are to be compared: --classifier NAME.')
     splits = load_data(dataset or named, None, root, size=size)
     judge = get_classifier(classifier or splits.name, device)
     found = quietly(say, evaluate, kind.sampler(model, splits.train), splits, judge, n, metrics=metrics, seed=seed)
