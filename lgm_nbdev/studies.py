@@ -52,7 +52,7 @@ from .conditional import class_grid
 from .data import DATASETS, derive_seed, read_json, resolve_device, write_json
 from .evaluation import METRICS, evaluate, prepare_reference
 from .experiments import BUDGETS, FLAGS, GAN_MEANINGS, MEANINGS, MODELS, VAE_MEANINGS, CommandError, Experiment, Parser, RecordError, Run, differences
-from .experiments import class_scores, fields_of, find, first_images, in_words, load_data, machine, make_record, make_settings
+from .experiments import class_scores, few_threads, fields_of, find, first_images, in_words, load_data, machine, make_record, make_settings
 from .experiments import open_folder, prepare, read_record, record_path, run_command, score, seal, step_price, versions, write_once
 from .face_models import DCGAN_CHANNELS, FACE_GAN, FACE_VAE, RESIDUAL_DECODER
 from .faces import COMBINATION, edit_metrics, palette
@@ -677,13 +677,8 @@ def one_thread():
     "A context in which PyTorch and the linear algebra of NumPy and SciPy use one thread."
     from threadpoolctl import threadpool_limits
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)
+    with few_threads(1), threadpool_limits(1):
+        yield
 
 # %% ../nbs/05b_studies.ipynb #54519312
 def run_name(

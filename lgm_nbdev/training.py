@@ -1062,7 +1062,7 @@ def train_epoch(self: TrainerBase) -> dict | None:
         if self.batch < len(self.train_loader) and not spent: return None
         return self._end_epoch()
 
-
+# %% ../nbs/00b_training.ipynb #cb6c2550
 @patch
 def _rest_of_epoch(self: TrainerBase):
     """Returns an iterator over the batches that are left of the epoch. A loader without `batches`, such as a DataLoader, draws its order
@@ -1077,7 +1077,7 @@ def _rest_of_epoch(self: TrainerBase):
     if self.batch: set_rng_state(now, self.device)
     return batches
 
-
+# %% ../nbs/00b_training.ipynb #0e7028f6
 @patch
 def _end_epoch(self: TrainerBase) -> dict:
     "Returns the epoch's row, after all that an epoch ends with. The last one may be incomplete, if steps were counted."
@@ -1211,7 +1211,7 @@ def _save_end(self: TrainerBase):
         self._put_state(best)
         self._restored_from = end
 
-
+# %% ../nbs/00b_training.ipynb #0dad0c71
 @patch
 def _dataset(self: TrainerBase):
     "The name of the data: the model's word, else the loader's."
