@@ -318,6 +318,20 @@ def bench_precision(seeds: int, steps: int) -> dict:
             figure((means['bfloat16'] - means['float32']) / spread, 'standard deviations', 'within 2')}
 
 
+def bench_kernels(n: int) -> dict:
+    "Where bfloat16 gains and where not: the product of large matrices, and the gradient of the weights of pythae's last convolution, 3x3 to 1x1 pixels."
+    matrices = {dtype: torch.randn(1024, 1024).to(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    images, gradients = ({dtype: torch.randn(BATCH, channels, side, side).to(dtype) for dtype in matrices} for channels, side in ((512, 3), (1024, 1)))
+    kernels = {'product of two 1024 x 1024 matrices': lambda dtype: matrices[dtype] @ matrices[dtype],
+               'gradient of the weights, 512 to 1024 channels, 3x3 to 1x1 pixels': lambda dtype: torch.nn.grad.conv2d_weight(
+                   images[dtype], (1024, 512, 4, 4), gradients[dtype], stride=2, padding=1)}
+    found = {}
+    for name, kernel in kernels.items():
+        rates = rounds({str(dtype): (lambda dtype=dtype: (10, timed(lambda: [kernel(dtype) for _ in range(10)]))) for dtype in matrices}, n)
+        found[f'{name}: bfloat16 / float32'] = compare(rates, 'torch.bfloat16', 'torch.float32')
+    return found
+
+
 # ---------------------------------------------------------------- memory and imports
 def python(code: str) -> str:
     "What a fresh interpreter prints for `code`."
@@ -344,7 +358,7 @@ def benches(args) -> dict:
     return {'import': lambda: bench_import(args.rounds), 'memory': bench_memory, 'batches': lambda: bench_batches(args.rounds),
             'training': lambda: bench_training(args.rounds, args.turns, steps=10),
             'pythae': lambda: bench_training(args.rounds, args.turns, 1, pythae_networks, "VAE training, pythae's own networks"),
-            'precision': lambda: bench_precision(args.seeds, args.steps), 'bounds': lambda: bench_bounds(args.rounds),
+            'precision': lambda: bench_precision(args.seeds, args.steps), 'kernels': lambda: bench_kernels(args.rounds) if has_native_bfloat16('cpu') else {}, 'bounds': lambda: bench_bounds(args.rounds),
             'metrics': lambda: bench_metrics(min(3, args.rounds))}
 
 
@@ -363,7 +377,7 @@ def main(argv=None):
     parser.add_argument('--turns', type=int, default=8, help="turns per round and contender of training: of ten steps each, of one for pythae's own networks")
     parser.add_argument('--seeds', type=int, default=3)
     parser.add_argument('--steps', type=int, default=400, help='steps of the comparison of precisions')
-    parser.add_argument('--only', nargs='+', choices=['import', 'memory', 'batches', 'training', 'pythae', 'precision', 'bounds', 'metrics'],
+    parser.add_argument('--only', nargs='+', choices=['import', 'memory', 'batches', 'training', 'pythae', 'precision', 'kernels', 'bounds', 'metrics'],
                         help='only these; the other rows of the table stay, if they are of this machine')
     parser.add_argument('--out', type=Path, default=ROOT / 'results' / 'benchmarks.json')
     args = parser.parse_args(argv)

@@ -588,6 +588,7 @@ def read_fashion(
               "torchvision's download": [cache, data_root()/'FashionMNIST'/'raw']}
     for source, folders in places.items():
         if paths := find_idx_files(folders, IDX_NAMES, FASHION_HOW, strict=not download):
+            if root and home not in paths[0].parents: notice(f'{home} holds no Fashion-MNIST; it is taken from {paths[0].parent} ({source}).')
             arrays = [parse_idx(read_bytes(p, FASHION_HOW), 1 if 'labels' in p.name else 3, p.name, FASHION_HOW) for p in paths]
             return idx_stores('fashion', arrays, FASHION_CLASSES, source)
     if download:
@@ -2207,6 +2208,7 @@ def get_splits(
     limit: int | None = None,  # at most this many images in each part
     size: int | None = None,  # height and width to decode to, for datasets of image files
     on_error: str = 'raise',  # 'raise' or 'skip' corrupt images, for datasets of image files
+    progress: bool = True,  # show a bar while images are decoded or drawn, for datasets that are
     **options,  # of the reader of this dataset, e.g. variant='letters' for emnist
 ) -> Splits:
     "The fixed splits of a dataset. Raises `ValueError` for an unknown name or option, `FileNotFoundError` if it is not here."
@@ -2221,6 +2223,7 @@ def get_splits(
         accepted = accepted - {'options'} | set(IMAGE_OPTIONS)
     if size is not None: options['size'] = size
     if on_error != 'raise': options['on_error'] = on_error
+    if not progress and 'progress' in accepted: options['progress'] = False
     if wrong := sorted(set(options) - set(accepted)):
         public = sorted(accepted - {'root', 'download', 'limit', 'path', 'dataset_class'})
         raise ValueError(f'The dataset {kind!r} does not know the option {wrong[0]!r}. It knows: {", ".join(public) or "none"}.')

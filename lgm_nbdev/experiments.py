@@ -119,13 +119,14 @@ def record_path(
 # %% ../nbs/05a_experiments.ipynb #b449772a
 def versions() -> dict[str, str]:  # package -> version
     "The versions of Python, of this package, and of what its numbers depend on."
-    found = {'python': platform.python_version(), 'lgm_nbdev': lgm_nbdev.__version__}
-    for package in ('torch', 'torchvision', 'numpy', 'scipy', 'scikit-learn', 'pillow', 'safetensors'):
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    packages = {package: _installed(package) for package in ('torch', 'torchvision', 'numpy', 'scipy', 'scikit-learn', 'pillow', 'safetensors')}
+    return {'python': platform.python_version(), 'lgm_nbdev': lgm_nbdev.__version__, **{name: found for name, found in packages.items() if found}}
+
+
+@functools.cache  # the metadata of seven packages take as long to read as two training steps of a small model, and three records of a run hold them
+def _installed(package: str) -> str | None:
+    "The version of a package, None where it is not installed."
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError): return importlib.metadata.version(package)
 
 # %% ../nbs/05a_experiments.ipynb #d659dfba
 def _cpu_name() -> str:
@@ -1047,10 +1048,10 @@ def parse_value(
     words = {'true': True, 'false': False, 'none': None, 'null': None}
     if text.lower() in words:
         return words[text.lower()]
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
+    for read in (json.loads, float):  # JSON has no .001 and no 1.
+        with contextlib.suppress(ValueError):
+            return read(text)
+    return text
 
 # %% ../nbs/05a_experiments.ipynb #9b834af6
 def make_settings(
@@ -1244,6 +1245,7 @@ def prepare(
     model.dataset = settings['dataset']  # for the checkpoint
     config = TrainerConfig.from_dict({**settings['trainer'], 'device': str(device), 'progress': progress})
     trainer = kind.trainer(model, loaders['train'], loaders['validation'], config=config, out=out, **settings['options'])
+    trainer.how_to_continue = 'the same command continues'
     clock = CpuClock()
     return Experiment(dict(settings), kind, clock.attach(trainer), loaders, clock)
 
@@ -1393,7 +1395,7 @@ def load_data(
     limit: int | None = None,  # at most this many images per part
     root: str | None = None,  # where to look
     download: bool | str = False,  # may it be fetched?
-    **options,  # size and on_error, for images in files
+    **options,  # size, on_error and progress, for images in files
 ):  # Splits
     "The fixed splits of a dataset. Raises `ValueError` for an unknown name, `CommandError` for data that are not there or not whole."
     try:
@@ -1425,7 +1427,7 @@ def train_action(args):
     refuse_occupied(out, args.overwrite)
     resolve_device(args.device)
     limit = overrides.get('data', {}).get('limit', size.limit)
-    splits = load_data(args.dataset, limit, args.data, args.download, size=args.size, on_error=args.on_error)
+    splits = load_data(args.dataset, limit, args.data, args.download, size=args.size, on_error=args.on_error, progress=not args.quiet)
     settings = make_settings(splits, args.model, args.budget, args.seed, overrides)
     print(
         f'Data: {splits.name}, {len(splits.train):,} / {len(splits.validation):,} / {len(splits.test):,} images for training /'
@@ -2265,7 +2267,8 @@ def classifier_action(args):
     if path.exists() and not args.overwrite:
         raise FileExistsError(f'{path} holds this classifier already. Choose another folder with --out, or say --overwrite to train it again.')
     device = str(resolve_device(args.device))
-    splits = load_data(args.name, recipe.data.get('limit'), args.data, args.download, **{k: v for k, v in recipe.data.items() if k != 'limit'})
+    splits = load_data(args.name, recipe.data.get('limit'), args.data, args.download, progress=not args.quiet,
+                       **{k: v for k, v in recipe.data.items() if k != 'limit'})
     print(f'Data: {splits.name}, {len(splits.train):,} / {len(splits.validation):,} / {len(splits.test):,} images, from {splits.source}.')
     for old in (*own_files(out / f'{path.stem}-run'), path, path.with_suffix('.json')) if args.overwrite else ():
         old.unlink(missing_ok=True)

@@ -369,12 +369,12 @@ TINY = {'latent_dim': 4, 'encoder': {'root_channels': 8, 'root_stride': 1, 'filt
 
 register(Study(
     name='smoke',
-    question='Is the average of the latest weights better than the latest weights, after 60 steps?',
+    question='Is the average of the latest weights better than the latest weights, after 40 steps?',
     hypothesis='The average over about ten steps smooths the noise of single batches and gains more than 0.1 nats of ELBO.',
     base={'dataset': 'digits', 'model': 'vae', **TINY},
     arms=[Arm('last', {'ema_decay': None}), Arm('averaged', {'ema_decay': 0.9})],
     decision=[DecisionRule('elbo', 'averaged', 'last', 'higher', margin=0.1)],
-    budgets={'smoke': RunBudget('steps', 60, n=256), 'cpu': RunBudget('steps', 60, n=256)},
+    budgets={'smoke': RunBudget('steps', 40, n=256), 'cpu': RunBudget('steps', 40, n=256)},
     metrics=['elbo', 'reconstruction', 'kl'],
     seeds=[0, 1, 2, 3, 4],
 ));

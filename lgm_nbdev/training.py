@@ -743,6 +743,8 @@ def _tensors_in(batch):
 # %% ../nbs/00b_training.ipynb #40e74a05
 class TrainerBase:
     "Trains a model; a subclass writes `core_step`."
+    how_to_continue: str | None = None  # what a run that Ctrl-C ended says of its last checkpoint; None: the call that continues it
+
     def __init__(self, model: nn.Module,  # moved to the device; `model.config` rebuilds it from a checkpoint
                  train_loader,  # a `BatchLoader`, or any re-iterable of batches with a length
                  val_loader=None,  # the same; None: no evaluation
@@ -1173,7 +1175,8 @@ def _tell_interrupted(self: TrainerBase):
     "Prints where the run stopped and how to go on."
     saved, saved_step = self.checkpointer.newest, self.checkpointer.newest_step
     last = self.out is not None and saved == self.checkpointer.last  # the only file that train_model(resume=True) looks for
-    how = '`train_model(resume=True)` continues' if last else f'`resume({str(saved)!r})` and `train_model()` continue'
+    how = self.how_to_continue if last and self.how_to_continue else (
+        '`train_model(resume=True)` continues' if last else f'`resume({str(saved)!r})` and `train_model()` continue')
     print(f'Stopped by Ctrl-C after step {self.step}. ' + (
         f'{saved.name} holds step {saved_step}: {how} from there.' if saved else
         'Nothing is saved (no `out` folder, or no checkpoint yet); `train_model()` continues while this session lasts.'))
