@@ -28,7 +28,7 @@ from tqdm import tqdm
 from .data import ValueRange, dequantize, derive_seed
 from .layers import check_positive, choose
 from .training import TrainerConfig, eval_mode, seeded
-from .vae import AETrainer, full_precision, prior_log_prob
+from .vae import AETrainer, prior_log_prob
 
 # %% ../nbs/01a_bounds.ipynb #d2cc04ee
 def log_weight(
@@ -70,19 +70,21 @@ def log_prob_of_draws(
 ) -> Tensor:
     "(S, B) log p(x|z) in nats, complete, of every draw of z for its x; all draws are one batch for the decoder."
     repeated = x.expand(len(z), *x.shape).flatten(0, 1)
-    return model.likelihood.log_prob(full_precision(repeated), model.decode(z.flatten(0, 1)), check=False).unflatten(0, z.shape[:2])
+    return model.likelihood.log_prob(repeated, model.decode(z.flatten(0, 1)), check=False).unflatten(0, z.shape[:2])
 
 # %% ../nbs/01a_bounds.ipynb #33704c1b
 def check_noise(
     noise: Tensor | None,  # (K, B, L), (K, 1, L), or None
     K: int,  # draws wanted
-    latent_dim: int | None = None  # L; None: any
+    latent_dim: int | None = None,  # L; None: any
+    images: int | None = None  # B; None: any
 ) -> None:
-    "Nothing, or ValueError: K is no whole number from 1, or the noise is for another number of draws or of latent dimensions."
+    "Nothing, or ValueError: K is no whole number from 1, or the noise is for another number of draws, of x or of latent dimensions."
     check_positive('K', K)
-    L = 'L' if latent_dim is None else latent_dim
-    if noise is not None and (noise.ndim != 3 or len(noise) != K or latent_dim not in (None, noise.shape[2])):
-        raise ValueError(f'The noise has shape {tuple(noise.shape)}, and K={K} draws need ({K}, B, {L}) or ({K}, 1, {L}).')
+    if noise is None: return
+    B, L = ('B' if images is None else images), ('L' if latent_dim is None else latent_dim)
+    fits = noise.ndim == 3 and len(noise) == K and (images is None or noise.shape[1] in (1, images)) and latent_dim in (None, noise.shape[2])
+    if not fits: raise ValueError(f'The noise has shape {tuple(noise.shape)}, and K={K} draws need ({K}, {B}, {L}) or ({K}, 1, {L}).')
 
 # %% ../nbs/01a_bounds.ipynb #3e24b233
 def importance_log_weights(
@@ -95,7 +97,7 @@ def importance_log_weights(
     """(K, B) log w = log p(x|z) + log p(z) - log q(z|x) in nats, with gradients.
 
     ValueError for K < 1, data outside the support (RangeError for images), or latent shapes that differ."""
-    check_noise(noise, K, model.latent_dim)
+    check_noise(noise, K, model.latent_dim, len(x))
     if check: check_data(model, x)
     z, log_q = model.posterior(x).draw(K, noise)
     check_draws(model, x, z, log_q)
@@ -164,7 +166,7 @@ def dreg_objective(
     noise: Tensor | None = None  # (K, B, L) or (K, 1, L) to use instead of draws
 ) -> tuple[Tensor, Tensor]:
     "(surrogate, log-weights (K, B)): see `dreg_surrogate`. ValueError for a posterior that cannot evaluate its density at a given z."
-    check_noise(noise, K, model.latent_dim)
+    check_noise(noise, K, model.latent_dim, len(x))
     q = model.posterior(x)
     z, _ = q.draw(K, noise)
     log_q = log_q_stopped(q, z)
@@ -469,7 +471,9 @@ def log_likelihood(
 ) -> LogLikelihood:
     """Importance-sampled log p(x) of each x in nats, in eval mode, without gradients, summed in float64 (Burda 2016, sec. 5).
 
-    ValueError for K < 1, no data, data outside the support (RangeError for images), or memory for less than one draw."""
+    ValueError for a likelihood that is only a training loss, K < 1, no data, data outside the support (RangeError for images), or memory for
+    less than one draw."""
+    model.likelihood.check_nats()
     check_positive('K', K)
     if len(x) < 1: raise ValueError('log_likelihood was given no data: x has no rows.')
     for part in x.split(64): check_data(model, part)

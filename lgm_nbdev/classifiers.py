@@ -24,7 +24,8 @@ from .data import (TRANSFORMS, UNIT, BatchLoader, DataError, Flip, ImageStore, S
                             read_json, resolve_device, write_json)
 from .layers import (BlockOptions, CNNBody, ImageRoot, NormActConv, check_image_shape, check_positive, choose,
                               count_multiply_adds, count_parameters)
-from .training import CheckpointError, TrainerBase, TrainerConfig, load_checkpoint, seeded, write_checkpoint
+from .training import (CheckpointError, TrainerBase, TrainerConfig, architecture_of, load_checkpoint, seeded,
+                                write_checkpoint)
 
 # %% auto #0
 __all__ = ['CLASSIFIER_RECIPES', 'IMAGENET_NETWORKS', 'CLASSIFIER_OF', 'ClassifierNet', 'shift_images', 'RandomShift',
@@ -308,7 +309,7 @@ class FixedClassifier(nn.Module):
     "A frozen classifier: named, versioned, hashed, always in eval mode; takes float images in [0,1]."
     def __init__(
         self,
-        net: nn.Module,  # has `features(x)`, a linear `head`, a `config` with the image_shape, and `any_size`
+        net: nn.Module,  # has `features(x)`, a linear `head`, a `config` with the image_shape, and `any_size`; records name its `architecture`, or else its class
         name: str,  # 'fashion', ...
         version: int,  # of the recipe
         classes: Sequence[str],  # name of each class, or of each attribute
@@ -416,7 +417,7 @@ def to_record(self: FixedClassifier) -> dict:
         raise CheckpointError(f'The weights of the classifier {self.name!r} were changed after it was made (sha256 {now[:12]}, it was '
                               f'{self.sha256[:12]}). Numbers from it belong to no version: load it again with get_classifier.')
     return {'name': self.name, 'version': self.version, 'sha256': self.sha256, 'dataset': self.dataset,
-            'feature_dim': self.feature_dim, 'architecture': self.net.architecture}
+            'feature_dim': self.feature_dim, 'architecture': architecture_of(self.net)}
 
 # %% ../nbs/03a_classifiers.ipynb #4437e48c
 def save_classifier(

@@ -38,22 +38,22 @@ from .toyfaces import FACE_COLUMNS, FACES_VERSION, YES_NO, face_attributes, face
 
 # %% auto #0
 __all__ = ['UNIT', 'SIGNED', 'SPLIT_SEED', 'DEBIAN_FOLDER', 'FASHION_HOW', 'FASHION_CLASSES', 'IDX_NAMES', 'SUBSET_SIZES',
-           'FASHION_SUBSET_SHA256', 'TRANSFORMS', 'EMNIST_VARIANTS', 'IMAGE_SUFFIXES', 'TEST_SHARE', 'VALIDATION_SHARE',
-           'TRIANGLE_PARAMETERS', 'TRIANGLE_SECTORS', 'SHAPES', 'MADE_SIZES', 'FACE_SIZES', 'FACES_IN_MEMORY',
-           'DATASETS', 'IMAGE_OPTIONS', 'LOADER_BUDGETS', 'RangeError', 'DataError', 'ValueRange', 'check_range',
-           'range_from_config', 'to_unit_images', 'disk_error', 'atomic_path', 'write_json', 'read_json',
+           'FASHION_SUBSET_SHA256', 'TRANSFORMS', 'EMNIST_VARIANTS', 'IMAGE_SUFFIXES', 'LARGEST_SIZE', 'TEST_SHARE',
+           'VALIDATION_SHARE', 'TRIANGLE_PARAMETERS', 'TRIANGLE_SECTORS', 'SHAPES', 'MADE_SIZES', 'FACE_SIZES',
+           'FACES_IN_MEMORY', 'DATASETS', 'IMAGE_OPTIONS', 'LOADER_BUDGETS', 'RangeError', 'DataError', 'ValueRange',
+           'check_range', 'range_from_config', 'to_unit_images', 'disk_error', 'atomic_path', 'write_json', 'read_json',
            'resolve_device', 'Store', 'ImageStore', 'check_store', 'VectorStore', 'stratified_holdout', 'Splits',
            'split_store', 'check_limit', 'limit_splits', 'read_bytes', 'parse_idx', 'find_idx_files', 'idx_stores',
            'data_root', 'notice', 'download_dataset', 'read_fashion', 'make_fashion_subset', 'read_fashion_subset',
            'read_digits', 'Transform', 'Flip', 'PadTransform', 'standardize', 'unstandardize', 'Normalize', 'binarize',
            'Binarize', 'dequantize', 'quantize', 'UniformDequantize', 'ToLevels', 'logit', 'logit_log_abs_det',
-           'LogitRange', 'ToLogit', 'FromLogit', 'Compose', 'transform_from_config', 'derive_seed', 'Batch',
+           'LogitRange', 'ToLogit', 'FromLogit', 'Compose', 'transform_from_config', 'derive_seed', 'Batch', 'x_of',
            'BatchLoader', 'store_to', 'loader_order', 'make_batches', 'TensorLoader', 'read_mnist', 'emnist_files',
            'read_emnist', 'check_files', 'unpack', 'read_cifar', 'read_cifar100', 'read_svhn', 'map_stl10',
-           'read_stl10', 'FolderSource', 'ZipSource', 'centre_crop', 'decode_image', 'DecodeJob', 'first_shape',
-           'decode_chunk', 'one_at_a_time', 'sha256_of', 'read_journal', 'write_chunks', 'finish_cache', 'open_cache',
-           'decoded_images', 'hash_partition', 'image_splits', 'with_rows', 'read_folder', 'read_flickr',
-           'read_celeba_lists', 'check_celeba_lists', 'match_celeba', 'read_celeba', 'hashed_uniforms',
+           'read_stl10', 'FolderSource', 'ZipSource', 'eight_bits', 'centre_crop', 'decode_image', 'DecodeJob',
+           'why_not', 'first_shape', 'decode_chunk', 'one_at_a_time', 'sha256_of', 'read_journal', 'write_chunks',
+           'finish_cache', 'open_cache', 'decoded_images', 'hash_partition', 'image_splits', 'with_rows', 'read_folder',
+           'read_flickr', 'read_celeba_lists', 'check_celeba_lists', 'match_celeba', 'read_celeba', 'hashed_uniforms',
            'mixture_log_prob', 'GaussianMixture', 'ring_mixture', 'grid_mixture', 'draw_polygons',
            'triangle_parameters', 'draw_shapes', 'made_splits', 'mixture_store', 'triangle_store', 'read_ring',
            'read_grid', 'read_triangles', 'FaceJob', 'read_toyfaces', 'KnownSample', 'spread_evenly', 'known_points',
@@ -417,7 +417,7 @@ class Splits(NamedTuple):
     test: ImageStore  # scored once, at the end
     name: str = ''  # of the dataset, as given to `get_splits`
     source: str = ''  # where the images came from, in words
-    skipped: tuple = ()  # names of corrupt images left out because of on_error='skip'
+    skipped: tuple = ()  # names of images that cannot be used, left out because of on_error='skip'
 
     def __repr__(self):
         sizes = ' / '.join(f'{len(part):,}' for part in self[:3])
@@ -1058,6 +1058,20 @@ class Batch(NamedTuple):
     index: torch.Tensor | None = None  # (B,) int64 rows in the store
     value_range: ValueRange | None = None  # None for vectors
 
+# %% ../nbs/00a_data.ipynb #f988c553
+def x_of(
+    batch,  # a `Batch`, a tensor, or a tuple or list that begins with x
+) -> torch.Tensor:
+    "The x of a batch. Raises `TypeError` that says what was found if that is no tensor."
+    x = batch.x if hasattr(batch, 'x') else batch[0] if isinstance(batch, (tuple, list)) and batch else batch
+    if isinstance(x, torch.Tensor):
+        return x
+    found = type(batch).__name__
+    if isinstance(batch, dict): found += f' with the keys {", ".join(map(repr, batch))}'
+    elif x is not batch: found += f' whose x is of the type {type(x).__name__}'
+    raise TypeError(f'A batch of the type {found} was given; it must be a Batch, a tensor, or a tuple or list that begins with x, a tensor. Let the '
+                    'loader make one of these (a DataLoader by its collate_fn; torch.from_numpy turns an array into a tensor).')
+
 # %% ../nbs/00a_data.ipynb #befbd3fc
 class BatchLoader:
     "Batches of a store, in an order that is a pure function of (seed, epoch)."
@@ -1353,6 +1367,7 @@ def read_stl10(
 
 # %% ../nbs/00a_data.ipynb #368ba8d0
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp')
+LARGEST_SIZE = 4096  # pixels a side; in colour that is 50 MB an image, and a chunk of images is in memory at once
 
 
 class FolderSource:
@@ -1386,6 +1401,22 @@ class ZipSource:
         "The content of one member; its CRC is checked."
         return self.zip.read(name)
 
+# %% ../nbs/00a_data.ipynb #71a64d87
+def eight_bits(
+    image: 'PIL.Image.Image',  # any image
+) -> 'PIL.Image.Image':
+    """`image`, or if it is grey in 16 bits, the upper 8 of them, with white for its transparent colour. Raises `DataError` for numbers beyond 16 bits
+    or with a fraction."""
+    from PIL import Image
+    if not image.mode.startswith(('I', 'F')):
+        return image
+    values = np.asarray(image)
+    if image.mode == 'F' or values.min() < 0 or values.max() > 0xffff:
+        raise DataError(f'it has the mode {image.mode} and values from {values.min():g} to {values.max():g}, which do not say what is white; grey images '
+                        'may have 8 or 16 bits, so save it with one of these')
+    transparent = values == image.info.get('transparency', -1)  # lost with the lower bits, so it is painted here
+    return Image.fromarray(np.where(transparent, 255, values >> 8).astype(np.uint8))
+
 # %% ../nbs/00a_data.ipynb #adbad4e5
 def centre_crop(
     image: 'PIL.Image.Image',  # any image
@@ -1407,7 +1438,8 @@ def decode_image(
     crop: int | None = None,  # side of the centred square that is cut out first, if there is a size
     expected: tuple[int, int] | None = None,  # (width, height) that the image must have before it is cut; None: any
 ) -> np.ndarray:  # (C, H, W) uint8
-    "One image, upright, cropped and resized with anti-aliasing. Raises `DataError` if it is corrupt or of another mode or size."
+    """One image, upright, cropped and resized with anti-aliasing; of 16 bits, the upper 8. Raises `DataError` if it is corrupt or of another mode
+    or size."""
     from PIL import Image, ImageOps
     try:
         with Image.open(io.BytesIO(data)) as opened:
@@ -1416,10 +1448,11 @@ def decode_image(
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError) as error:
         reason = str(error).split('<')[0].strip() or type(error).__name__  # without the address of an object
         raise DataError(f'it is corrupt ({reason})') from error
+    its_mode, image = image.mode, eight_bits(image)
     if expected is not None and image.size != expected:
         raise DataError('it is {}x{}, where all images of this dataset are {}x{}'.format(*image.size, *expected))
-    if mode is None and image.mode not in ('L', 'RGB'):
-        raise DataError(f"it has the mode {image.mode}; pass mode='RGB' or mode='L' to convert all images")
+    if mode is None and its_mode not in ('L', 'RGB'):
+        raise DataError(f"it has the mode {its_mode}; pass mode='RGB' or mode='L' to convert all images")
     if mode is not None and image.has_transparency_data:
         image = image.convert('RGBA')
         image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image)
@@ -1435,11 +1468,11 @@ class DecodeJob:
     "What shall be decoded and how."
     source: FolderSource | ZipSource  # where the images come from
     names: tuple  # of the images, in the order of the cache
-    size: int | None = None  # height and width; None keeps the images' own, which must agree
+    size: int | None = None  # height and width, at most LARGEST_SIZE; None keeps the images' own, which must agree
     mode: str | None = None  # 'L', 'RGB', or None for the images' own
     crop: int | None = None  # side of the centred square cut out before resizing
     expected: tuple[int, int] | None = None  # (width, height) that every image must have before it is cut; None: any
-    on_error: str = 'raise'  # 'raise' or 'skip' corrupt images
+    on_error: str = 'raise'  # 'raise' or 'skip' images that cannot be used
     chunk: int = 512  # images per line of the journal
     doing = 'decoding'  # what the bar says
 
@@ -1452,11 +1485,14 @@ class DecodeJob:
             value = getattr(self, name)
             if value is not None and (int(value) != value or value < 1):
                 raise ValueError(f'{name}={value}: give a whole number of pixels, 1 or more, or None.')
+        if self.size is not None and self.size > LARGEST_SIZE:
+            raise ValueError(f'size={self.size}: give at most {LARGEST_SIZE}, the largest height and width that images are resized to.')
 
     def key(self) -> str:
         "A hash of everything that decides the bytes in the cache."
         options = {f.name: getattr(self, f.name) for f in fields(self)[2:]}
-        listing = {'version': 1, 'options': options, 'files': [[n, *self.source.stamps[n]] for n in self.names]}
+        scaled = self.mode is not None and any(n.lower().endswith('.png') for n in self.names)  # version 1 made 16 bits white
+        listing = {'version': 2 if scaled else 1, 'options': options, 'files': [[n, *self.source.stamps[n]] for n in self.names]}
         return hashlib.sha256(json.dumps(listing, sort_keys=True).encode()).hexdigest()[:20]
 
     def decode(self, name: str) -> np.ndarray:
@@ -1470,20 +1506,32 @@ class DecodeJob:
         "One chunk of images: see `decode_chunk`."
         return decode_chunk(self, number, like)
 
-# %% ../nbs/00a_data.ipynb #9fdbde44
+# %% ../nbs/00a_data.ipynb #f2d894a2
+def why_not(
+    job: DecodeJob,  # what shall be decoded
+    name: str,  # of an image that cannot be
+) -> str:
+    "The reason, in the words of `decode_image`, which has another try."
+    try:
+        job.decode(name)
+    except DataError as error:
+        return str(error.__cause__)  # without the advice to skip this one
+    return 'it can be read by now'
+
+
 def first_shape(
     job: DecodeJob,  # what shall be decoded
-) -> tuple[str, tuple]:  # name and (C, H, W) of the first image that can be decoded
-    "The shape that all images of `job` must have. Raises `DataError` if there is none, or none that can be decoded."
+) -> tuple[str, tuple]:  # name and (C, H, W) of the first image that can be used
+    "The shape that all images of `job` must have. Raises `DataError` if there is none, or none that can be used."
     if not job.names:
         raise DataError(f'There is no image to decode. Looked for {", ".join(IMAGE_SUFFIXES)}: check the folder or the archive.')
     for name in job.names:
         with contextlib.suppress(DataError):
             return name, job.decode(name).shape
-    raise DataError(f'None of the {len(job.names)} images can be decoded; the first is {job.names[0]}. Are they jpeg, png or '
-                    'webp?')
+    raise DataError(f'None of the {len(job.names)} images can be used; the first, {job.names[0]}: {why_not(job, job.names[0])}. Images are read from '
+                    'jpeg, png and webp files.')
 
-
+# %% ../nbs/00a_data.ipynb #9fdbde44
 def decode_chunk(
     job: DecodeJob,  # what shall be decoded
     number: int,  # of the chunk
@@ -1652,7 +1700,7 @@ def decoded_images(
                          'What was decoded so far is kept, and the same command continues there.') from error
     if found[2]:
         some = ', '.join(found[2][:5]) + (', ...' if len(found[2]) > 5 else '')
-        notice(f'{len(found[2])} of {len(job.names)} images are corrupt or of another size and were left out: {some}')
+        notice(f'{len(found[2])} of {len(job.names)} images cannot be used and were left out: {some}; the first: {why_not(job, found[2][0])}')
     return found
 
 # %% ../nbs/00a_data.ipynb #ef122f85
@@ -2207,8 +2255,9 @@ def get_splits(
     download: bool | str = False,  # True: download what is missing; 'auto': for fashion, take the subset where that fails
     limit: int | None = None,  # at most this many images in each part
     size: int | None = None,  # height and width to decode to, for datasets of image files
-    on_error: str = 'raise',  # 'raise' or 'skip' corrupt images, for datasets of image files
+    on_error: str = 'raise',  # 'raise' or 'skip' images that cannot be used, for datasets of image files
     progress: bool = True,  # show a bar while images are decoded or drawn, for datasets that are
+    mode: str | None = None,  # 'L' or 'RGB' to convert all images to, for datasets of image files; None keeps what they are
     **options,  # of the reader of this dataset, e.g. variant='letters' for emnist
 ) -> Splits:
     "The fixed splits of a dataset. Raises `ValueError` for an unknown name or option, `FileNotFoundError` if it is not here."
@@ -2222,6 +2271,7 @@ def get_splits(
     if 'options' in accepted:  # a reader of image files
         accepted = accepted - {'options'} | set(IMAGE_OPTIONS)
     if size is not None: options['size'] = size
+    if mode is not None: options['mode'] = mode
     if on_error != 'raise': options['on_error'] = on_error
     if not progress and 'progress' in accepted: options['progress'] = False
     if wrong := sorted(set(options) - set(accepted)):

@@ -35,6 +35,7 @@ from scipy.stats import wasserstein_distance
 from torch import Tensor, nn
 
 from .data import UNIT, DataError, Splits, Store, derive_seed
+from .layers import check_positive
 from .training import seeded
 
 # %% ../nbs/03_evaluation.ipynb #1869158e
@@ -397,14 +398,15 @@ def mmd_from_features(
 ) -> MMD:
     """Unbiased squared MMD over all pairs, and its variance, in blocks (Gretton et al. 2012; Sutherland et al. 2017).
 
-    Raises ValueError for values that are not finite, unequal d, fewer than 4 rows, an unknown kernel, or a bandwidth that is not positive."""
+    Raises ValueError for values that are not finite, unequal d, fewer than 4 rows, an unknown kernel, a bandwidth that is not positive, or a
+    degree that is no whole number from 1."""
     real, fake = _pair(real, fake, minimum=4)
     if kernel == 'rbf':
         if bandwidth is not None and not bandwidth > 0:
             raise ValueError(f'bandwidth={bandwidth}: give a positive number, or None for the median distance.')
         kernel = partial(rbf_kernel, bandwidth=median_distance(real) if bandwidth is None else bandwidth)
         fake, real = fake - real.mean(0), real - real.mean(0)
-    elif kernel == 'polynomial': kernel = partial(polynomial_kernel, degree=degree)
+    elif kernel == 'polynomial': kernel = partial(polynomial_kernel, degree=check_positive('degree', degree))
     elif not callable(kernel): raise ValueError(f"Unknown kernel {kernel!r}: give 'rbf', 'polynomial' or a function of two matrices.")
     xx, yy, xy = _kernel_sums(kernel, real), _kernel_sums(kernel, fake), _kernel_sums(kernel, real, fake)
     n, m = len(real), len(fake)
@@ -429,10 +431,10 @@ def kid_from_features(
 ) -> KID:
     """Kernel Inception Distance: unbiased MMD^2 with (x.y/d + 1)^3, on the whole sets and on disjoint blocks (Bińkowski et al. 2018).
 
-    Raises ValueError for values that are not finite, unequal d, fewer than 8 rows, or blocks that do not fit twice."""
+    Raises ValueError for values that are not finite, unequal d, fewer than 8 rows, or blocks that hold no whole number of rows or do not fit twice."""
     real, fake = _pair(real, fake, minimum=8)
     n = min(len(real), len(fake))
-    size = max(4, min(1000, n//10)) if block_size is None else block_size
+    size = max(4, min(1000, n//10)) if block_size is None else check_positive('block_size', block_size)
     if not 4 <= size <= n//2: raise ValueError(f'block_size={size}: blocks hold at least 4 rows, and two of them must fit into {n} rows.')
     whole = mmd_from_features(real, fake, 'polynomial')
     starts = range(0, n - size + 1, size)
@@ -522,7 +524,7 @@ def wasserstein_from_features(
 
     Raises ValueError for an unknown method, no projections or steps, values that are not finite, unequal d; for 'exact' unequal or too many
     rows, for 'critic' fewer than 4."""
-    if min(projections, steps) < 1: raise ValueError(f'projections={projections}, steps={steps}: give whole numbers from 1.')
+    check_positive('projections', projections), check_positive('steps', steps)
     real, fake = _pair(real, fake, minimum=4 if method == 'critic' else 1)
     if method == 'exact': return _exact_wasserstein(real, fake)
     if method == 'sliced': return _sliced_wasserstein(real, fake, projections, seed)
@@ -569,10 +571,10 @@ def nearest_distances(
     y=None,  # (m, d) points to find; None: the other rows of x, never the row itself
     k: int = 1,  # how many neighbours
 ) -> Tensor:  # (n, k) ascending distances, float64
-    "Distances from each row to its nearest neighbours, in blocks. ValueError for fewer than k of them."
+    "Distances from each row to its nearest neighbours, in blocks. ValueError for fewer than k of them, or a k that is no whole number from 1."
     x = _matrix(x, 'features', 1)
     there = len(x) - 1 if y is None else len(y)
-    if not 1 <= k <= there: raise ValueError(f'k={k} neighbours of {len(x)} rows among {there}: k must be from 1 to {there}.')
+    if check_positive('k', k) > there: raise ValueError(f'k={k} neighbours of {len(x)} rows among {there}: k must be from 1 to {there}.')
     if y is None: return _smallest(x - x.mean(0), None, k).sqrt()
     x, y = _pair(x, y)
     return _smallest(x - y.mean(0), y - y.mean(0), k).sqrt()
@@ -587,10 +589,9 @@ class Neighbours:
         k: int = 3,  # neighbours that make a radius of precision and recall
         k_density: int | None = None,  # the same for density and coverage; None means k
     ):
-        self.k, self.k_density = k, k if k_density is None else k_density
-        most = max(self.k, self.k_density)
-        if min(self.k, self.k_density) < 1: raise ValueError(f'k={k}, k_density={k_density}: a ball reaches to the k-th neighbour, k from 1.')
-        self.real, self.fake = _pair(real, fake, minimum=most + 1)
+        self.k = check_positive('k', k)
+        self.k_density = k if k_density is None else check_positive('k_density', k_density)
+        self.real, self.fake = _pair(real, fake, minimum=max(self.k, self.k_density) + 1)
         centre = self.real.mean(0)
         self.real, self.fake = self.real - centre, self.fake - centre
 
@@ -654,7 +655,7 @@ def precision_recall_from_features(
 ) -> PrecisionRecall:
     """Improved precision and recall (Kynkäänniemi et al. 2019, eq. 1 and 2).
 
-    Raises ValueError for values that are not finite, unequal d, or fewer than k + 1 rows."""
+    Raises ValueError for values that are not finite, unequal d, fewer than k + 1 rows, or a k that is no whole number from 1."""
     between = Neighbours(real, fake, k).between()
     return PrecisionRecall(between.in_real.double().mean().item(), between.in_fake.double().mean().item())
 
@@ -672,7 +673,7 @@ def density_coverage_from_features(
 ) -> DensityCoverage:
     """Density and coverage (Naeem et al. 2020, eq. 4 and 5); open balls.
 
-    Raises ValueError for values that are not finite, unequal d, or fewer than k + 1 rows."""
+    Raises ValueError for values that are not finite, unequal d, fewer than k + 1 rows, or a k that is no whole number from 1."""
     neighbours = Neighbours(real, fake, k)
     return _density_coverage(neighbours, neighbours.between())
 
@@ -731,9 +732,10 @@ def near_duplicates(
     fake,  # (m, d) features of generated images; choose m near n: more points are closer together
     quantile: float = 0.01,  # the share of real images that counts as duplicates, which sets the threshold
 ) -> NearDuplicates:
-    """Share of generated images that are closer to another one than all but 1% of real images are.
+    """Share of generated images that are at least as close to another one as the closest 1% of real images are.
 
-    ValueError for fewer than 2 rows or values not finite."""
+    ValueError for fewer than 2 rows, values not finite, or a quantile outside [0, 1]."""
+    if not 0 <= quantile <= 1: raise ValueError(f'quantile={quantile}: it is a share of the real images, from 0 to 1. For one percent give 0.01.')
     real, fake = _pair(real, fake, minimum=2)
     return _near_duplicates(nearest_distances(real)[:, 0], nearest_distances(fake)[:, 0], quantile)
 
@@ -747,7 +749,7 @@ def _near_duplicates(real: Tensor, fake: Tensor, quantile: float = 0.01) -> Near
 class Memorization(NamedTuple):
     "What `memorization` returns."
     nearer: float  # chance that a generated image is nearer to the training set than a held-out one, ties half; 0.5 is best, 1 is a copier
-    copies: float  # share of generated images nearer than all but 1% of the held-out ones; 0.01 is normal
+    copies: float  # share of generated images no farther away than the nearest 1% of the held-out ones; 0.01 is normal
 
 
 def memorization(
@@ -766,8 +768,8 @@ def _memorization(held_out: Tensor, fake: Tensor) -> Memorization:
     order = held_out.sort().values
     above = len(order) - torch.searchsorted(order, fake, right=True)  # held-out images farther away than this one
     ties = torch.searchsorted(order, fake, right=True) - torch.searchsorted(order, fake)
-    threshold = torch.quantile(held_out, 0.01)
-    return Memorization(((above + 0.5*ties).double().mean()/len(order)).item(), (fake < threshold).double().mean().item())
+    copies = _near_duplicates(held_out, fake).share  # the same question, here of distances to training images
+    return Memorization(((above + 0.5*ties).double().mean()/len(order)).item(), copies)
 
 # %% ../nbs/03_evaluation.ipynb #ac8d2663
 def prd_curve(
@@ -809,9 +811,10 @@ def prd_from_features(
 ) -> PRD:
     """Precision-recall curve over k-means cells, F_8 and F_1/8 (Sajjadi et al. 2018, section 4).
 
-    Raises ValueError for values that are not finite, unequal d, or fewer rows than clusters. Through k-means, the order of the rows
-    matters a little."""
+    Raises ValueError for values that are not finite, unequal d, fewer rows than clusters, or no clusters, runs or angles. Through k-means,
+    the order of the rows matters a little."""
     from sklearn.cluster import MiniBatchKMeans
+    for name, count in (('clusters', clusters), ('runs', runs), ('angles', angles)): check_positive(name, count)
     real, fake = _pair(real, fake, minimum=clusters)
     union = torch.cat([real, fake]).numpy()
     curves = []
@@ -831,23 +834,32 @@ class PerClass(NamedTuple):
     missing: tuple  # classes without a value
 
 
+def _first(value):
+    "What a metric gave, if that is one number (of Python, numpy or torch); the first of several."
+    return value[0] if isinstance(value, (tuple, list)) or np.ndim(value) else float(value)
+
+
 def per_class(
-    metric: Callable,  # takes (real, fake) features, e.g. fid_from_features
+    metric: Callable,  # takes (real, fake) features and gives a number, or several of which the mean takes the first; e.g. fid_from_features
     real,  # (n, d) features of real images
     fake,  # (m, d) features of generated images
-    real_labels,  # (n,) class of each real image
+    real_labels,  # (n,) class of each real image, a whole number from 0
     fake_labels,  # (m,) class of each generated image: asked for, or predicted
     class_names=None,  # name of each class; None uses the numbers
     minimum: int = 10,  # fewer images of a class than this, real or generated, and it has no value
 ) -> PerClass:
     """A metric within each class (Heusel et al. 2017 for all classes; intra-class FID: Miyato and Koyama 2018).
 
-    A class that only one of the two sets has is among the missing ones. ValueError where labels do not match rows, or a class has no name."""
+    A class that only one of the two sets has is among the missing ones. ValueError where labels do not match rows or are no class numbers, -1
+    for "unknown" included, or a class has no name."""
     real, fake = _pair(real, fake)
     real_labels, fake_labels = (torch.as_tensor(labels).cpu() for labels in (real_labels, fake_labels))
     for rows, labels, what in ((real, real_labels, 'real'), (fake, fake_labels, 'generated')):
         if labels.shape != rows.shape[:1]:
             raise ValueError(f'{len(rows)} {what} rows and labels of shape {tuple(labels.shape)}: each row needs one class number.')
+        if (strange := labels[labels != labels.long().clamp_min(0)]).numel():
+            raise ValueError(f'{len(strange)} of {len(labels)} labels of {what} rows are no class numbers, such as {strange[0].item()}: classes are '
+                             'whole numbers from 0. Leave rows of unknown class out, features and labels: features[labels >= 0].')
     values = {}
     count = int(max(real_labels.max(), fake_labels.max())) + 1
     if class_names is not None and len(class_names) < count:
@@ -856,7 +868,7 @@ def per_class(
         a, b = real[real_labels == c], fake[fake_labels == c]
         values[class_names[c] if class_names is not None else c] = metric(a, b) if min(len(a), len(b)) >= minimum else None
     missing = tuple(name for name, value in values.items() if value is None)
-    first = [value if isinstance(value, float) else value[0] for value in values.values() if value is not None]
+    first = [_first(value) for value in values.values() if value is not None]
     return PerClass(values, None if missing else float(np.mean(first)), missing)
 
 # %% ../nbs/03_evaluation.ipynb #5b597ba4
@@ -1408,7 +1420,8 @@ def fid_infinity(
     real, fake = _pair(real, fake, minimum=2)
     n, d = min(len(real), len(fake)), real.shape[1]
     smallest = max(n//5, 2*d + 1) if smallest is None else smallest
-    if points < 2 or draws < 1: raise ValueError(f'points={points}, draws={draws}: a line needs at least 2 points, each of 1 draw or more.')
+    if check_positive('points', points) < 2: raise ValueError(f'points={points}: a line needs at least 2 points.')
+    check_positive('draws', draws)
     if not 2*d < smallest < n:
         raise ValueError(f'{n} rows of {d} features: the FIDs would run from n={smallest} to n={n}. Below 2d they are no straight line '
                          'over 1/n: generate more images.')

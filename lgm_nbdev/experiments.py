@@ -13,18 +13,19 @@ __all__ = ['KINDS', 'RECORD_FORMAT', 'RECORD_VERSION', 'BUDGETS', 'STATED_WIDTH'
            'gan_pictures', 'gan_walk', 'beyond_defaults', 'gan_defaults', 'label_grid', 'conditional_diagnosis',
            'conditional_pictures', 'labels_from_marginal', 'told_attributes', 'chosen_attributes', 'with_attributes',
            'constant_attributes', 'check_told', 'label_fields', 'attribute_grid', 'attribute_sheet', 'Obedience',
-           'obedience', 'attribute_reader', 'attribute_diagnosis', 'fields_of', 'find', 'parse_overrides',
-           'parse_value', 'make_settings', 'own_files', 'folder_state', 'refuse_occupied', 'open_folder', 'differences',
-           'Experiment', 'make_loaders', 'prepare', 'score', 'training_content', 'CommandError', 'Parser', 'in_words',
-           'run_command', 'train_parser', 'load_data', 'run_in_folder', 'train_action', 'finish_run', 'splits_of',
-           'sample_metrics', 'quietly', 'metrics_content', 'all_pictures', 'number_rows', 'told_words',
-           'evaluation_words', 'page_intro', 'write_page', 'checkpoint_of', 'load_model', 'save_samples',
-           'check_ending', 'label_from_words', 'attributes_from_words', 'sample_parser', 'sample_action',
-           'print_sampled', 'quickstart_parser', 'step_price', 'quickstart_settings', 'quickstart_run', 'side_by_side',
-           'comparison_rows', 'write_comparison', 'few_threads', 'open_quickstart', 'quickstart_action',
-           'evaluate_parser', 'evaluate_checkpoint', 'class_scores', 'class_words', 'two_sides', 'seen_in',
-           'attribute_scores', 'attribute_record', 'read_evaluation', 'evaluate_action', 'classifier_parser',
-           'classifier_action', 'lgm_quickstart', 'lgm_train', 'lgm_sample', 'lgm_evaluate', 'lgm_train_classifier']
+           'obedience', 'attribute_reader', 'attribute_diagnosis', 'fields_of', 'defaults_of', 'find',
+           'parse_overrides', 'check_value', 'parse_value', 'fingerprint', 'make_settings', 'own_files', 'folder_state',
+           'refuse_occupied', 'open_folder', 'differences', 'Experiment', 'make_loaders', 'prepare', 'score',
+           'training_content', 'CommandError', 'Parser', 'in_words', 'run_command', 'train_parser', 'load_data',
+           'run_in_folder', 'folder_name', 'train_action', 'finish_run', 'splits_of', 'sample_metrics', 'quietly',
+           'metrics_content', 'all_pictures', 'number_rows', 'told_words', 'evaluation_words', 'page_intro',
+           'write_page', 'checkpoint_of', 'load_model', 'save_samples', 'check_ending', 'label_from_words',
+           'attributes_from_words', 'sample_parser', 'sample_action', 'print_sampled', 'quickstart_parser',
+           'step_price', 'quickstart_settings', 'quickstart_run', 'side_by_side', 'comparison_rows', 'write_comparison',
+           'few_threads', 'open_quickstart', 'quickstart_action', 'evaluate_parser', 'evaluate_checkpoint',
+           'class_scores', 'class_words', 'two_sides', 'seen_in', 'attribute_scores', 'attribute_record',
+           'read_evaluation', 'evaluate_action', 'classifier_parser', 'classifier_action', 'lgm_quickstart',
+           'lgm_train', 'lgm_sample', 'lgm_evaluate', 'lgm_train_classifier']
 
 # %% ../nbs/05a_experiments.ipynb #6e976a44
 import argparse
@@ -433,6 +434,8 @@ def transforms_for(
 ) -> tuple:  # transforms for `BatchLoader`
     "What a likelihood demands of the data: bits, or dequantized pixels where sigma is learned; [-1,1] for a model that declares it."
     likelihood = config['likelihood']
+    if not isinstance(likelihood, Mapping) or 'name' not in likelihood:
+        raise ValueError(f'The likelihood is {likelihood!r}; it must be a name, or a dictionary with a name and options, such as {{"name": "laplace", "scale": 0.1}}.')
     form = () if likelihood['name'] in STATED_WIDTH else get_likelihood(**likelihood).transforms()
     return form + ((Normalize.signed(),) if ValueRange.from_config(config['value_range']) == SIGNED else ())
 
@@ -998,6 +1001,18 @@ def _keywords(function) -> list[str]:
     ]
 
 
+def defaults_of(
+    model: str,  # a name in MODELS
+) -> dict:  # field -> default
+    "What the fields are where nothing is said: the kind of value they take. Fields without a default, and those that take several kinds, are missing."
+    kind, found = find(MODELS, model, 'model'), {}
+    for function in (*(cls.__init__ for cls in kind.trainer.__mro__), kind.make_config, TrainerConfig):
+        found |= {p.name: p.default for p in inspect.signature(function).parameters.values() if p.default is not p.empty}
+    several = ('compile', 'likelihood', *(name for name, value in found.items() if value is None))
+    options = {name: {} for name in ('encoder', 'decoder', 'generator', 'discriminator', 'flow_options') if name in found}
+    return {**{name: value for name, value in found.items() if name not in several}, **options, 'batch_size': BUDGETS['cpu'].batch_size, 'limit': 1}
+
+
 def _options_of(trainer: type) -> list[str]:
     "Names of all arguments a trainer takes: its own, and those it passes on to the class it is made from."
     names = []
@@ -1028,8 +1043,8 @@ def parse_overrides(
     texts: list[str],  # each 'key=value', as typed after --set
     model: str,  # a name in MODELS
 ) -> dict[str, dict]:  # part of the settings -> {field: value}
-    "Typed words as values for the parts of the settings. Raises `ValueError` for a word without '=', or an unknown field."
-    fields, parts = fields_of(model), {}
+    "Typed words as values for the parts of the settings. Raises `ValueError` for a word without '=', an unknown field, or a value of another kind."
+    fields, parts, usual = fields_of(model), {}, defaults_of(model)
     for text in texts:
         name, equals, value = text.partition('=')
         if not equals:
@@ -1037,21 +1052,50 @@ def parse_overrides(
         if name in FLAGS:
             raise ValueError(f'--set {text}: {name} is not set this way but by {FLAGS[name]}.')
         find(fields, name, f'field for --set with the model {model}:')
-        parts.setdefault(fields[name], {})[name] = parse_value(value)
+        parts.setdefault(fields[name], {})[name] = check_value(text, parse_value(value), usual.get(name))
     return parts
+
+
+def check_value(
+    text: str,  # 'key=value', as typed after --set
+    value,  # what `parse_value` made of it
+    usual,  # what the field is by default; None: nothing is known of it
+):  # the value
+    "The value, if it is of the kind that the field has by default. Raises `ValueError`."
+    kinds = [(bool, bool, 'true or false'), (int, (int, float), 'a number'), (float, (int, float), 'a number'),
+             (tuple, list, 'a list in JSON, such as [8, 16]'), (Mapping, Mapping, """a dictionary in JSON, such as '{"filters": [16, 32]}'""")]
+    for kind, accepted, words in kinds:
+        if isinstance(usual, kind):
+            if value is not None and not isinstance(value, accepted) or isinstance(value, bool) and kind is not bool:
+                raise ValueError(f'--set {text}: {text.partition("=")[0]} is {words}.')
+            return value
+    return value
 
 # %% ../nbs/05a_experiments.ipynb #dc075340
 def parse_value(
     text: str,  # what stands behind the '='
 ):  # number, list, dictionary, True, False, None, or the text itself
-    "A typed value: JSON where it is JSON, Python's words for true, false and nothing, else plain text."
-    words = {'true': True, 'false': False, 'none': None, 'null': None}
+    "A typed value: JSON where it is JSON, words for true, false and nothing, else plain text. Raises `ValueError` for JSON with a mistake."
+    words = {'true': True, 'false': False, 'yes': True, 'no': False, 'on': True, 'off': False, 'none': None, 'null': None}
     if text.lower() in words:
         return words[text.lower()]
+    if text.startswith(('{', '[')):
+        try: return json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"{text} is no JSON ({error}). Write it like '{{\"name\": \"laplace\", \"scale\": 0.1}}' or '[8, 16]': words in double quotes, all of it in single ones.") from None
     for read in (json.loads, float):  # JSON has no .001 and no 1.
         with contextlib.suppress(ValueError):
             return read(text)
     return text
+
+# %% ../nbs/05a_experiments.ipynb #b8169666
+def fingerprint(
+    store,  # an ImageStore
+) -> str:  # 16 hexadecimal digits
+    "The beginning of the SHA-256 of all its images: two folders of one name and size are told apart by it."
+    digest = hashlib.sha256()
+    for rows in torch.arange(len(store)).split(1000): digest.update(store.images[rows].numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 # %% ../nbs/05a_experiments.ipynb #9b834af6
 def make_settings(
@@ -1066,11 +1110,21 @@ def make_settings(
     shape, given, own = tuple(splits.train.image_shape), {'seed': seed, 'dataset': splits.name}, overrides.get('config', {})
     given = {name: value for name, value in given.items() if name in _keywords(kind.make_config)}
     usual = kind.defaults
-    config = kind.make_config(shape, **{**_ranges(usual.get('config', {})), **given, **size.config, **_ranges(own), **label_fields(splits, model, own)})
+    start = {**_ranges(usual.get('config', {})), **given, **size.config}
+    if own.get('architecture', 'resnet') != 'resnet':  # what the defaults say of networks, they say of this family
+        start = {name: value for name, value in start.items() if name not in ('generator', 'discriminator')}
+    config = kind.make_config(shape, **{**start, **_ranges(own), **label_fields(splits, model, own)})
     given = overrides.get('trainer', {})
     trainer = TrainerConfig.from_dict({**usual.get('trainer', {}), **size.trainer, 'seed': seed, **given}).to_dict()
+    if trainer['precision'] == 'float64':
+        raise ValueError("precision='float64' is for exact checks in Python, with a TrainerConfig of your own: what scores and draws the models here computes in float32. "
+                         "Take 'auto', 'float32' or 'bfloat16'.")
     data = {'batch_size': min(size.batch_size, usual.get('data', {}).get('batch_size', size.batch_size)), **overrides.get('data', {}), 'source': splits.source, 'image_shape': list(shape)}
-    data |= {part: len(getattr(splits, part)) for part in PARTS}
+    data |= {part: len(getattr(splits, part)) for part in PARTS} | ({'images': fingerprint(splits.train)} if splits.name == 'folder' else {})
+    options = {**usual.get('options', {}), **overrides.get('options', {})}
+    if config.get('architecture') == 'dcgan' and options.get('regularizer') and 'regularizer' not in overrides.get('options', {}):
+        raise ValueError(f"architecture='dcgan' has BatchNorm, with which no penalty of gradients goes together, and {options['regularizer']!r} is the default: "
+                         'say so, regularizer=None (on the command line: --set regularizer=none).')
     settings = {
         'dataset': splits.name,
         'model': model,
@@ -1079,7 +1133,7 @@ def make_settings(
         'data': data,
         'config': config,
         'trainer': {k: v for k, v in trainer.items() if k not in ('device', 'progress')},
-        'options': {**usual.get('options', {}), **overrides.get('options', {})},
+        'options': options,
     }
     return json.loads(json.dumps(settings))
 
@@ -1160,7 +1214,10 @@ def open_folder(
             path.unlink()
         state = 'free'
     if state == 'unfinished':
-        differ = differences(read_json(out / 'run.json')['settings'], settings)
+        then = read_json(out / 'run.json')
+        if not isinstance(then, Mapping) or 'settings' not in then:
+            raise FileExistsError(f'{out / "run.json"} is damaged: it has no settings. Choose another folder with --out, or say --overwrite to begin again.')
+        differ = differences(then['settings'], settings)
         if differ:
             raise FileExistsError(
                 f'{out} holds an unfinished run with other settings: {"; ".join(differ)}. Use the settings of then to continue'
@@ -1367,6 +1424,7 @@ def train_parser() -> Parser:
         + """. A value with options is JSON, in quotes: --set 'likelihood={"name": "laplace", "scale": 0.1}'""",
     )
     parser.add_argument('--size', type=int, help='height and width that the images of a folder are brought to')
+    parser.add_argument('--mode', choices=('L', 'RGB'), help='grey (L) or colour that the images of a folder are brought to, where they are neither or of several kinds')
     parser.add_argument('--on-error', choices=('raise', 'skip'), default='raise', help='what to do with a corrupt image of a folder')
     parser.add_argument('--test', action='store_true', help='also score the test set: once, when nothing will be chosen any more')
     return parser
@@ -1374,6 +1432,8 @@ def train_parser() -> Parser:
 # %% ../nbs/05a_experiments.ipynb #614996ea
 def _length(args, overrides: dict) -> dict:
     "The overrides with --epochs or --steps in place of the budget's length."
+    if args.epochs is not None and args.steps is not None:
+        raise CommandError(f'--epochs {args.epochs} and --steps {args.steps} are two lengths of one run: give one of them.')
     for name, value in (('--epochs', args.epochs), ('--steps', args.steps)):
         if value is not None and value < 1:
             raise CommandError(f'{name} {value}: training needs at least 1.')
@@ -1395,7 +1455,7 @@ def load_data(
     limit: int | None = None,  # at most this many images per part
     root: str | None = None,  # where to look
     download: bool | str = False,  # may it be fetched?
-    **options,  # size, on_error and progress, for images in files
+    **options,  # size, mode, on_error and progress, for images in files
 ):  # Splits
     "The fixed splits of a dataset. Raises `ValueError` for an unknown name, `CommandError` for data that are not there or not whole."
     try:
@@ -1406,7 +1466,7 @@ def load_data(
         raise CommandError(words + (f' On the command line: {", ".join(flags)}.' if flags else '')) from error
 
 
-DATA_FLAGS = {'download=': '--download', 'given as root': '--data FOLDER', 'size=': '--size N', 'on_error=': '--on-error skip'}  # what an error may speak of
+DATA_FLAGS = {'download=': '--download', 'given as root': '--data FOLDER', 'size=': '--size N', 'mode=': '--mode RGB (or L)', 'on_error=': '--on-error skip'}  # what an error may speak of
 
 # %% ../nbs/05a_experiments.ipynb #44d074b4
 def run_in_folder(settings: Mapping, splits, out: Path, args) -> Experiment:
@@ -1419,15 +1479,24 @@ def run_in_folder(settings: Mapping, splits, out: Path, args) -> Experiment:
     return experiment
 
 # %% ../nbs/05a_experiments.ipynb #3b755f14
+def folder_name(
+    dataset: str,  # a name in DATASETS, or folder:PATH
+) -> str:
+    "A name for the folder of a run on these data; a folder of images has six digits of its place in it, because other places can have the same letters."
+    kind, _, path = dataset.partition(':')
+    place = f'-{hashlib.sha256(str(Path(path).resolve()).encode()).hexdigest()[:6]}' if kind == 'folder' else ''
+    return re.sub(r'[\W_]+', '-', dataset).strip('-') + place
+
+
 def train_action(args):
     "What `lgm_train` does."
     size = find(BUDGETS, args.budget, 'budget')
     overrides = _attributes(args, _length(args, parse_overrides(args.sets, args.model)))
-    out = Path(args.out or Path('runs') / f'{re.sub("[^A-Za-z0-9]+", "-", args.dataset)}-{args.model}-seed{args.seed}')
+    out = Path(args.out or Path('runs') / f'{folder_name(args.dataset)}-{args.model}-seed{args.seed}')
     refuse_occupied(out, args.overwrite)
     resolve_device(args.device)
     limit = overrides.get('data', {}).get('limit', size.limit)
-    splits = load_data(args.dataset, limit, args.data, args.download, size=args.size, on_error=args.on_error, progress=not args.quiet)
+    splits = load_data(args.dataset, limit, args.data, args.download, size=args.size, mode=args.mode, on_error=args.on_error, progress=not args.quiet)
     settings = make_settings(splits, args.model, args.budget, args.seed, overrides)
     print(
         f'Data: {splits.name}, {len(splits.train):,} / {len(splits.validation):,} / {len(splits.test):,} images for training /'
@@ -1496,8 +1565,11 @@ def sample_metrics(
     except (FileNotFoundError, ValueError) as error:
         say(f'No FID, precision and recall: {in_words(error)}')
         return None
+    n, seed, least = min(n, len(splits.test)), experiment.settings['seed'], max(METRICS[name].minimum for name in SAMPLE_METRICS)
+    if n < least:
+        say(f'No FID, precision and recall: {n} test images are too few, and these take {least} or more.')
+        return None
     with experiment.trainer.observing('sample metrics'):
-        n, seed = min(n, len(splits.test)), experiment.settings['seed']
         against = splits if reference is None else reference()
         return quietly(say, evaluate, experiment.sampler, against, classifier, n, metrics=SAMPLE_METRICS, seed=seed)
 
@@ -1868,6 +1940,8 @@ def sample_action(args):
     if args.scale is not None and args.scale < 1:
         raise CommandError(f'--scale {args.scale}: 1 keeps the size, larger numbers enlarge.')
     model, kind, saved = load_model(args.checkpoint, args.raw, args.device)
+    if args.guidance is not None and not math.isfinite(args.guidance):
+        raise CommandError(f'--guidance {args.guidance}: give a number, from 0 for "no label" and 1 for the label to two or three.')
     if args.guidance is not None and args.label is None:
         raise CommandError(f'--guidance {args.guidance:g} leads towards a label: give --label, too.')
     label = None if args.label is None else label_from_words(args.label, model)
@@ -2072,6 +2146,7 @@ def evaluate_parser() -> Parser:
     parser.add_argument('--metrics', nargs='+', metavar='M', help=f'which (default all): {", ".join(METRICS)}')
     parser.add_argument('--dataset', help='compare with this one; needed only where the checkpoint names none, or a folder')
     parser.add_argument('--size', type=int, help='height and width that the images of a folder are brought to')
+    parser.add_argument('--mode', choices=('L', 'RGB'), help='grey (L) or colour that the images of a folder are brought to')
     parser.add_argument('--classifier', help='whose features are compared (default: the one of the data set)')
     parser.add_argument('--data', metavar='FOLDER', help='where datasets are looked for (default: $LGM_DATA, else a cache in your home folder)')
     parser.add_argument('--out', metavar='FILE.json', help='the record (default: evaluation.json beside the checkpoint)')
@@ -2093,6 +2168,7 @@ def evaluate_checkpoint(
     raw: bool = False,  # the weights as the optimizer left them, not their average
     device: str = 'cpu',
     size: int | None = None,  # for images in files
+    mode: str | None = None,  # the same
     say: Callable = print,  # receives a sentence where n is small
 ) -> dict:  # the record of `evaluate`, sealed, with the checkpoint it belongs to
     "Every metric of a saved model. Raises `CheckpointError`, and `ValueError` or `FileNotFoundError` for data and classifier."
@@ -2106,7 +2182,7 @@ def evaluate_checkpoint(
                            '--dataset folder:PATH --size N --classifier NAME (a folder has no classifier of its own).')
     if classifier is None and (dataset or '').startswith('folder:'):
         raise CommandError(f'{dataset} has no classifier of its own. Say through whose features the images are to be compared: --classifier NAME.')
-    splits = load_data(dataset or named, None, root, size=size)
+    splits = load_data(dataset or named, None, root, size=size, mode=mode)
     judge = get_classifier(classifier or splits.name, device)
     found = quietly(say, evaluate, kind.sampler(model, splits.train), splits, judge, n, metrics=metrics, seed=seed)
     if told_attributes(model):
@@ -2228,7 +2304,7 @@ def evaluate_action(args):
         raise FileExistsError(f'{out} holds the record of an evaluation. Choose another file with --out, or say --overwrite to replace it.')
     device = str(resolve_device(args.device))
     record = evaluate_checkpoint(args.checkpoint, args.n, args.metrics, args.dataset, args.classifier, args.data, args.seed, args.raw,
-                                 device, args.size)
+                                 device, args.size, args.mode)
     write_json(out, record)
     checkpoint = record['checkpoint']
     print(f"{checkpoint['architecture']}, step {checkpoint['step']}, {checkpoint['weights']} weights; {record['dataset']} from {record['source']}.")

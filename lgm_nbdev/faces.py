@@ -177,7 +177,7 @@ def principal_components(
 class EigenFaces:
     """Principal components as a generative model (Turk & Pentland 1991): `codes`, `generate`, and codes that have unit variance over the training images.
 
-    ValueError unless there are more images than components, and as many pixels."""
+    ValueError unless there are more images than components, as many pixels, and along each component more variation than rounding makes."""
 
     def __init__(self,
         images: Tensor,  # (N, C, H, W) in [0, 1]: what it learns from
@@ -187,6 +187,11 @@ class EigenFaces:
         UNIT.check(images, 'images to learn from')
         self.shape, self.latent_dim, self.value_range = tuple(images.shape[1:]), latent_dim, UNIT
         self.mean, self.scale, self.axes = principal_components(images.flatten(1), latent_dim, seed)  # scale: standard deviations
+        rounding = 10*torch.finfo(images.dtype).eps*images.flatten(1).norm(dim=1).max()
+        varied = int((self.scale > rounding).sum())
+        if varied < latent_dim:
+            raise ValueError(f'latent_dim={latent_dim} components were asked for, and these {len(images)} images vary along {varied} only: pixels that are always '
+                             'the same, and images that are there twice, add none. Give at most that many, or images that differ more.')
 
     def codes(self,
         x: Tensor  # (N, C, H, W) in [0, 1]

@@ -24,7 +24,7 @@ from fastcore.basics import patch
 import torch
 from torch import Tensor, nn
 
-from .data import SIGNED, UNIT, RangeError, ValueRange, to_unit_images
+from .data import SIGNED, UNIT, RangeError, ValueRange, to_unit_images, x_of
 from .layers import (ACTIVATIONS, FlattenLinear, TransposedConv, VectorRoot, apply_spectral_norm, check_cond, check_image_shape,
                               check_positive, choose, count_multiply_adds, image_to_vector_net, level_sizes, vector_to_image_net)
 from .objectives import check_critic, check_smoothing, get_objective, get_regularizer
@@ -532,8 +532,8 @@ def parameters_of(self: GANTrainer, network: str) -> list:
 # %% ../nbs/02_gan.ipynb #01366857
 @patch
 def data_of(self: GANTrainer, batch) -> Tensor:
-    "The x of a batch (a `Batch`, a tensor, or a tuple that begins with x). ValueError (RangeError) if the generator makes another shape or range."
-    x = batch.x if hasattr(batch, 'x') else batch[0] if isinstance(batch, (tuple, list)) else batch
+    "The x of a batch (a `Batch`, a tensor, or a tuple that begins with x). TypeError for anything else, ValueError (RangeError) if the generator makes another shape or range."
+    x = x_of(batch)
     declared, known, made = getattr(batch, 'value_range', None), self.model.value_range, self.model.generator.value_range
     if declared is not None and declared != known:
         wanted = 'makes vectors, without a range' if known is None else f'makes them in {known}'

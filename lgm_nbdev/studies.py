@@ -1826,7 +1826,8 @@ def run_action(args) -> int:  # exit code
     try:
         print(f'{study.question}\n{study_verdict(study, args.results, args.budget)}')
     except (RecordError, FileNotFoundError) as error:
-        print(f'No verdict yet. {in_words(error)}')
+        places = ''.join(f' --{name} {given}' for name, given, usual in (('results', args.results, 'results'), ('work', args.work, 'runs/studies')) if str(given) != usual)
+        print(f'No verdict yet. {in_words(error)}' + (f' Its folders are{places}, as now.' if places else ''))
     for arm, seed in failed:
         print(f'Failed: {arm}, seed {seed}: {run_words(study, run_name(study, arm, seed, args.budget), args.results, args.budget)}')
     return 1 if failed or locked else 0

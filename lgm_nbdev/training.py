@@ -9,7 +9,7 @@ __all__ = ['SCHEDULES', 'PRECISIONS', 'OPTIMIZERS', 'FORMAT_VERSION', 'rng_state
            'ema_update', 'EMA', 'swap_in', 'CheckpointError', 'write_checkpoint', 'read_header', 'Checkpoint',
            'architecture_of', 'load_checkpoint', 'optimizer_to_tensors', 'check_optimizer', 'optimizer_from_tensors',
            'save_checkpoint', 'Checkpointer', 'EarlyStopping', 'NonFiniteLossError', 'batches_of', 'move', 'count_of',
-           'TrainerBase', 'eval_mode', 'kept_memory', 'tensorboard_writer']
+           'TrainerBase', 'eval_mode', 'kept_memory', 'own_generators', 'tensorboard_writer']
 
 # %% ../nbs/00b_training.ipynb #25ecc70d
 import contextlib
@@ -24,8 +24,10 @@ import time
 import zlib
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
+from numbers import Real
 from pathlib import Path
 
+import numpy as np
 import torch
 from fastcore.basics import patch
 from safetensors.torch import load_file, save as to_safetensors
@@ -203,6 +205,8 @@ class TrainerConfig:
 def _check_config(config):
     "Raises ValueError for the first setting out of its range."
     if isinstance(config.betas, list): object.__setattr__(config, 'betas', tuple(config.betas))
+    for name, value in vars(config).items():
+        if isinstance(value, np.generic): object.__setattr__(config, name, value.item())  # e.g. from a sweep over np.arange: JSON knows Python's numbers
     for name, (accepts, words) in _ACCEPTED.items():
         value = getattr(config, name)
         try: good = accepts(value)
@@ -249,7 +253,8 @@ def weighted_mean(rows: list[dict],  # each with a `count` and some numbers
 # %% ../nbs/00b_training.ipynb #41732b46
 def to_numbers(rows: list[dict]  # values are numbers or tensors with one element
                ) -> list[dict]:  # the same rows, every tensor a Python float
-    "Returns the rows with tensors replaced by floats, in one transfer from the device for all of them."
+    "Returns the rows with tensors replaced by floats, in one transfer from the device for all of them, and NumPy's numbers by Python's."
+    rows = [{k: v.item() if isinstance(v, (np.generic, np.ndarray)) else v for k, v in row.items()} for row in rows]
     tensors = [v for row in rows for v in row.values() if isinstance(v, torch.Tensor)]
     if not tensors: return [dict(row) for row in rows]
     dtype = torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
@@ -703,7 +708,7 @@ class NonFiniteLossError(RuntimeError):
         self.step, self.term, self.grad_norm, self.checkpoint = step, term, terms.get('grad_norm', math.nan), checkpoint
         values = ', '.join(f'{name} = {value:.4g}' for name, value in terms.items())
         where = (f'The last good checkpoint is {checkpoint}.' if checkpoint else
-                 'There is no checkpoint yet; give the trainer an `out` folder to have one.')
+                 'There is no checkpoint yet: one needs an `out` folder, and `checkpoint_every_steps` to come before the end of an epoch.')
         state = (f'The step was not taken: weights and optimizer are those of step {step - 1}.' if not taken else
                  'This trainer\'s own train_step had taken the step before it could be checked: the weights are not to be used.')
         super().__init__(f'Step {step} gave a value that is not finite: {term} ({values}). {state} {where} Usual remedies: a '
@@ -728,8 +733,8 @@ def move(batch, device, dtype=None):
 
 
 def count_of(batch) -> int:
-    "Returns the number of examples: the length of the batch's first tensor; raises TypeError if it has none."
-    first = next(_tensors_in(batch), None)
+    "Returns the number of examples: the length of the batch's first tensor that has one; raises TypeError if none has."
+    first = next((t for t in _tensors_in(batch) if t.ndim), None)
     if first is None: raise TypeError(f'The examples of a batch are counted by its first tensor, and there is no tensor in this {type(batch).__name__}.')
     return len(first)
 
@@ -886,6 +891,8 @@ def _check_pair(returned):
     for name, value in returned[1].items():
         if isinstance(value, torch.Tensor) and value.numel() != 1:
             raise TypeError(f'core_step calls a tensor of shape {tuple(value.shape)} {name!r}, and the history notes single numbers: take its mean, or give each number a name.')
+        if not isinstance(value, (torch.Tensor, Real, np.bool_)) and not (isinstance(value, np.ndarray) and value.size == 1):
+            raise TypeError(f'core_step calls {value!r} {name!r}, and the history notes single numbers: return numbers or tensors with one element.')
 
 
 def _check_names(terms):
@@ -919,10 +926,14 @@ def eval_mode(model: nn.Module):
 @contextlib.contextmanager
 def observing(self: TrainerBase, stream: str):  # names the random numbers to draw
     """A context for looking at the model without disturbing its training: own random numbers, eval mode, no gradients,
-    averaged weights."""
+    averaged weights; generators that the loaders have of their own are put back."""
+    drawn = [(own, {name: generator.get_state() for name, generator in own.items()})
+             for own in map(own_generators, (self.train_loader, self.val_loader))]
     with seeded(stream_seed(self.config.seed, stream), self.device), eval_mode(self.model), torch.no_grad(), \
          self.ema.averaged() if self.ema else contextlib.nullcontext():
-        yield self.model
+        try: yield self.model
+        finally:
+            for own, states in drawn: _put_back(own, states)
 
 # %% ../nbs/00b_training.ipynb #ec072a4b
 @patch
@@ -947,6 +958,7 @@ def evaluate(self: TrainerBase, loader=None  # default: the validation set
         for batch in batches_of(loader, 0):
             batch = self._to_device(batch)
             rows.append({'count': count_of(batch), **self.eval_step(batch)})
+    if not rows: raise ValueError(f'evaluate: the loader has the length {len(loader)}, and gave no batch. Correct its `__len__`, or what it gives.')
     rows = to_numbers(rows)
     return weighted_mean(rows, list(dict.fromkeys(name for row in rows for name in row if name != 'count')))
 
@@ -1044,16 +1056,21 @@ def _flush(self: TrainerBase):
 @patch
 def train_epoch(self: TrainerBase) -> dict | None:
     """Returns the row of the epoch: takes its remaining steps, evaluates, saves, plots. None if Ctrl-C came first. Called by
-    itself it raises FileExistsError, as `train_model` does, before the first step of a run whose `out` already holds another. Raises
-    ValueError if the loader gives fewer batches than its length."""
+    itself it raises FileExistsError, as `train_model` does, before the first step of a run whose `out` already holds another; where
+    `max_steps` are taken it does nothing, and returns None. Raises ValueError if the loader gives fewer batches than its length, or more."""
+    if self._goal_steps is not None and self.step >= self._goal_steps: return None
     if not self._inside and (self.step == 0 or self._restored_from is not None): self._open(False)
     if self.total_steps is None and self.config.schedule != 'constant': self._set_goal(None)  # says what is missing
     start = time.perf_counter()
     with self.training_numbers():
         self.model.train()
         for batch in self._rest_of_epoch():
+            if self.batch >= len(self.train_loader):
+                raise ValueError(f'train_epoch: the train_loader has the length {len(self.train_loader)}, and gives more batches than that. '
+                                 'Correct its `__len__`, which counts batches, or what it gives.')
             self._take_step(batch)
-            if self._stop_asked or self._goal_steps is not None and self.step >= self._goal_steps: break
+            spent = self._goal_steps is not None and self.step >= self._goal_steps
+            if (self._stop_asked or spent) and self.batch < len(self.train_loader): break  # a loader is let come to its end, where it may draw numbers
         else:
             if self.batch < len(self.train_loader):  # no epoch would ever be complete
                 raise ValueError(f'train_epoch: the train_loader has the length {len(self.train_loader)}, and its epoch ended after {self.batch} '
@@ -1069,15 +1086,31 @@ def train_epoch(self: TrainerBase) -> dict | None:
 def _rest_of_epoch(self: TrainerBase):
     """Returns an iterator over the batches that are left of the epoch. A loader without `batches`, such as a DataLoader, draws its order
     from the run's random numbers: within an epoch it begins again with those of the epoch's start, and passes over what was taken."""
-    if hasattr(self.train_loader, 'batches') or self.batch >= len(self.train_loader):
+    own = own_generators(self.train_loader)
+    if hasattr(self.train_loader, 'batches') or self.batch >= len(self.train_loader) and not own:
         return batches_of(self.train_loader, self.epoch, self.batch)
     now = rng_state(self.device)
-    if self.batch == 0: self._epoch_rng = now
-    elif self._epoch_rng: set_rng_state(self._epoch_rng, self.device)
+    if self.batch == 0: self._epoch_rng = now | {name: generator.get_state() for name, generator in own.items()}
+    elif self._epoch_rng:
+        set_rng_state(self._epoch_rng, self.device)
+        _put_back(own, self._epoch_rng)
     batches = iter(self.train_loader)
     for _ in range(self.batch): next(batches, None)
-    if self.batch: set_rng_state(now, self.device)
+    if self.batch: set_rng_state(now, self.device)  # the loader's own generators have drawn what they had drawn
     return batches
+
+
+def own_generators(loader) -> dict[str, torch.Generator]:  # name -> generator; empty for loaders that use the global ones
+    "Returns the generators that a loader such as a DataLoader was given for its order."
+    places = {'loader': loader, 'sampler': getattr(loader, 'sampler', None)}
+    found = {f'{name}_generator': getattr(place, 'generator', None) for name, place in places.items()}
+    return {name: generator for name, generator in found.items() if isinstance(generator, torch.Generator)}
+
+
+def _put_back(generators, states):
+    "Gives each generator the state of its name, where there is one."
+    for name, generator in generators.items():
+        if name in states: generator.set_state(states[name])
 
 # %% ../nbs/00b_training.ipynb #0e7028f6
 @patch
@@ -1138,6 +1171,7 @@ def train_model(self: TrainerBase,
     holds a run."""
     self._set_goal(epochs)
     self._open(resume)
+    begun = self.step
     with self.training_numbers(), kept_memory(self.device), self._interruptible(), self._reporting():
         try:
             while not (self.finished() or self._stop_asked): self.train_epoch()
@@ -1148,8 +1182,20 @@ def train_model(self: TrainerBase,
         finally: self.history.flush()
     if self.interrupted: self._tell_interrupted()
     elif self.early_stopping.patience is not None and self.early_stopping.best_epoch is not None: self._restore_best()
+    if self.early_stopping.stop: self._tell_stopped(self.step - begun)
     self.model.eval()
     return self.history
+
+
+@patch
+def _tell_stopped(self: TrainerBase, taken):
+    "Prints what nobody would expect of an early stop: that there is no best epoch, or that a run which had stopped took no step."
+    watched = self.early_stopping
+    if watched.best_epoch is None:
+        print(f'Stopped: in {watched.waited} evaluations {watched.name} was never a number, so there are no best weights; the model has those of step {self.step}.')
+    elif not taken:
+        print(f'Nothing was trained: {watched.name} had not improved since epoch {watched.best_epoch}, and patience={watched.patience} had ended the run. '
+              f'`trainer.early_stopping = EarlyStopping({watched.patience})` begins to wait anew.')
 
 # %% ../nbs/00b_training.ipynb #6cb87a7c
 @patch
@@ -1195,6 +1241,7 @@ def save(self: TrainerBase, path: str | Path | None = None  # default: `out/last
     self._flush()
     self.history.sync()
     rng = rng_state(self.device) if self._inside else self._rng
+    rng = rng | {name: generator.get_state() for name, generator in own_generators(self.train_loader).items()}
     if self.batch and self._epoch_rng: rng = rng | {f'epoch_{name}': state for name, state in self._epoch_rng.items()}
     save_checkpoint(path, self.model, self.ema, self.optimizer, rng, self.extra_state(), dataset=self._dataset(),
                     trainer=self.config.to_dict(), precision=str(self.dtype), loader=self._loader_facts(),
@@ -1266,6 +1313,7 @@ def resume(self: TrainerBase, path: str | Path,  # a checkpoint of this model, t
     self.epoch, self.batch, self.step = position['epoch'], position['batch'], position['step']
     drawn = saved.group('rng')
     self._epoch_rng = {name.removeprefix('epoch_'): drawn.pop(name) for name in list(drawn) if name.startswith('epoch_')} or None
+    _put_back(own_generators(self.train_loader), drawn)
     self._rng = {**self._rng, **drawn}  # a checkpoint from a CPU says nothing of a GPU's generator: it keeps the run's own state
     self._bad.zero_()  # what was not finite is undone
     self.early_stopping.restore(saved.meta['early_stopping'])
@@ -1333,7 +1381,8 @@ def _open(self: TrainerBase, resume):
 @patch
 def _refuse_occupied(self: TrainerBase):
     "Raises FileExistsError if `out` holds a run."
-    there = [] if self.out is None else [path.name for path in (self.checkpointer.last, self.history.path) if path.exists()]
+    there = [] if self.out is None else [path.name for path in (self.checkpointer.last, self.history.path)
+                                           if path.exists() and path.stat().st_size]  # a run that failed before its first step left nothing
     if there:
         raise FileExistsError(f'{self.out} already holds a run ({", ".join(there)}). Continue it with train_model(resume=True), '
                               'or choose another `out`.')
