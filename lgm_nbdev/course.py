@@ -21,6 +21,7 @@ import builtins
 import configparser
 import contextlib
 import difflib
+import dis
 import functools
 import hashlib
 import importlib
@@ -457,9 +458,10 @@ def with_solution(
 def is_started(
     definition,  # a function or a class
 ) -> bool:
-    "False while a body, or one method of a class, does nothing but raise `NotImplementedError`."
+    "False while a body, or one method of a class, does nothing but raise `NotImplementedError`: it uses no other name and never returns."
     functions = [f for f in vars(definition).values() if isinstance(f, types.FunctionType)] if isinstance(definition, type) else [definition]
-    return not any(getattr(f, '__code__', None) and f.__code__.co_names == ('NotImplementedError',) for f in functions)
+    codes = [f.__code__ for f in functions if getattr(f, '__code__', None) and f.__code__.co_names == ('NotImplementedError',)]
+    return all(any(i.opname.startswith('RETURN') for i in dis.get_instructions(code)) for code in codes)
 
 
 class Yours:
@@ -469,13 +471,15 @@ class Yours:
         self,
         module: str,  # 'vae'
         namespace: dict,  # the notebook's `globals()`
+        exercises: Iterable[str] | None = None,  # of the chapter; None: whatever the library has, as in starters of old
     ):
         self.library = importlib.import_module(f'lgm_nbdev.{module}')
+        self.exercises = set(vars(self.library) if exercises is None else exercises)
         self.namespace, self.written = namespace, {}
 
     def __call__(self, definition):
-        "The definition itself if something has been written, else the library's of the same name. Raises `ValueError` for what the library has not."
-        if not hasattr(self.library, definition.__name__):
+        "The definition itself if something has been written, else the library's of the same name. Raises `ValueError` for what is no exercise."
+        if definition.__name__ not in self.exercises:
             raise ValueError(f'{definition.__name__} is no exercise of this chapter: @yours stands above exercises only, under the name that the starter '
                              'gave them. A helper function of your own needs no decorator.')
         self.written[definition.__name__] = definition
@@ -506,7 +510,7 @@ def judge(
             missing.append(error)
     if not found:
         raise missing[0]
-    here = {name for name, value in self.namespace.items() if isinstance(value, (types.FunctionType, type)) and hasattr(self.library, name)
+    here = {name for name, value in self.namespace.items() if isinstance(value, (types.FunctionType, type)) and name in self.exercises
             and value.__module__ == self.namespace.get('__name__')}  # written, too, but without `@yours`
     changed = {*self.written, *names, *here}
     before = {name: self.namespace[name] for name in changed if name in self.namespace}
@@ -751,7 +755,7 @@ INTRODUCTION = '''## How to work with this starter
 
 This notebook was made by `lgm_starter` from the chapter `{name}` of lgm_nbdev {version} (source {hash}). It has {count} exercises: {names}.
 
-- Run from top to bottom. Or go to the exercise you like and choose *Run > Run All Above Selected Cell*: until you write an exercise, its name stands for the library's version, so that everything runs.
+- Run from top to bottom. Or go to the exercise you like and choose *Run > Run All Above Selected Cell*: until you write an exercise, its name stands for the library's version, so that everything runs; only its check asks for the body.
 - An exercise cell begins with `@yours`. Replace the line with `NotImplementedError` by your own code, run the cell, then run the check, which is the next cell that says `yours.judge`. A check that prints `Passed` is done.
 - What you have written is used by every cell below that calls it by name. The library's own classes, trainers for instance, go on using the library's functions. Add cells and try yours in them.
 - *Mutation tried* means: somebody put this mistake into the code on purpose, and the test below it failed, as it should.
@@ -766,8 +770,13 @@ def _introduction(chapter: Chapter, filename: str) -> list[dict]:
     names = ', '.join(f"`{e.name}` ({e.points} point{'s' * (e.points > 1)})" for e in chapter.exercises)
     text = INTRODUCTION.format(name=chapter.name, version=lgm_nbdev.__version__, hash=chapter.sha256[:12], count=len(chapter.exercises),
                                names=names, file=filename)
-    setup = f"from lgm_nbdev.course import Yours\n\nyours = Yours('{chapter.module}', globals())"
-    return [_new_cell('markdown', text), _new_cell('code', setup, 'setup')]
+    return [_new_cell('markdown', text), _new_cell('code', _setup(chapter), 'setup')]
+
+
+def _setup(chapter: Chapter) -> str:
+    "The line that makes `yours`."
+    names = textwrap.fill(', '.join(repr(e.name) for e in chapter.exercises), 120, initial_indent=' ' * 4, subsequent_indent=' ' * 4)
+    return f"from lgm_nbdev.course import Yours\n\nyours = Yours('{chapter.module}', globals(), exercises=[\n{names}])"
 
 # %% ../nbs/05c_course.ipynb #6b41a8d2
 def _graded(chapter: Chapter, place: int) -> dict:
@@ -795,7 +804,7 @@ def _starter_cells(chapter: Chapter, nbgrader: bool) -> Iterator[dict]:
         elif i in written:
             yield _new_cell('code', exercise_cell(chapter, i, with_solution if nbgrader else stub), f'write {i}', **marks(i))
         elif i in checked:
-            yield _new_cell('code', check_cell(chapter, i), f'check {i}', **marks(i))
+            yield _new_cell('code', check_cell(chapter, i), f'check {i}', **(marks(i) or {'tags': ['raises-exception']}))
         elif {'export', 'exports'} & cell.words:
             reading, code = library_cell(chapter, cell)
             yield from [_new_cell('markdown', reading)] * bool(reading) + [_new_cell('code', code)] * bool(code)
@@ -906,9 +915,69 @@ def statements(
     for node in ast.parse(source).body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             node.decorator_list = [d for d in node.decorator_list if ast.unparse(d) != 'yours']
-        text = ast.unparse(node)
-        pieces.append(Piece(cell, text, names_of(text)))
+        pieces.append(Piece(cell, ast.unparse(node), _names_of_statement(node)))
     return pieces
+
+# %% ../nbs/05c_course.ipynb #b5eeab2c
+def _names_of_statement(node: ast.stmt) -> Names:
+    """The names of one statement; `w = w/2`, `w += 1`, `class A(A)` and `def f(x, old=f)` read what stood there before.
+    A star import of what is not loaded binds none that is known."""
+    if isinstance(node, ast.ImportFrom) and node.names[0].name == '*' and (node.level or node.module not in sys.modules):
+        return Names(frozenset(), frozenset(), frozenset())
+    names, before = names_of(ast.unparse(node)), set()
+    for part in _read_first(node):
+        before |= names_of(ast.unparse(part)).uses
+    return Names(names.defines, names.uses | before & names.defines, names.later)
+
+
+def _read_first(node: ast.stmt) -> Iterator[ast.expr]:
+    "What a statement reads before it binds its names."
+    if isinstance(node, ast.ClassDef):
+        yield from [*node.bases, *node.decorator_list]
+    elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        yield from [*node.args.defaults, *filter(None, node.args.kw_defaults), *node.decorator_list]
+    else:
+        for part in ast.walk(node):
+            if isinstance(part, (ast.Assign, ast.AnnAssign)) and part.value: yield part.value
+            if isinstance(part, ast.AugAssign): yield part.target
+
+# %% ../nbs/05c_course.ipynb #e4ca3443
+def _name(node: ast.AST | None) -> str:
+    "The name a node is, or ''."
+    return node.id if isinstance(node, ast.Name) else ''
+
+
+def _changed_in_place(source: str) -> set[str]:
+    "Names whose values a statement changes without binding them: x[i] = ..., x.a = ..., x.append(...), in loops, too; not in functions."
+    found, todo = set(), ast.parse(source).body
+    while todo:
+        node = todo.pop()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
+            continue
+        todo += ast.iter_child_nodes(node)
+        called = node.value.func if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else None
+        stored = isinstance(node, (ast.Attribute, ast.Subscript)) and not isinstance(node.ctx, ast.Load)
+        root = node if stored else called if isinstance(called, ast.Attribute) else None
+        while isinstance(root, (ast.Attribute, ast.Subscript)):
+            root = root.value
+        found |= {_name(root)} - {''}
+    return found
+
+
+def _with_changes(pieces: list[Piece], made: set[str]) -> tuple[Piece, ...]:
+    "The pieces; one that changes in place what the notebook has made binds and reads its name."
+    changed = [(p, p.names, _changed_in_place(p.source) & made) for p in pieces]
+    return tuple(Piece(p.cell, p.source, Names(names.defines | more, names.uses | more, names.later)) for p, names, more in changed)
+
+
+def _is_import(piece: Piece) -> bool:
+    "Whether a statement is an import."
+    return piece.source.startswith(('import ', 'from '))
+
+
+def _stars(pieces: Iterable[Piece]) -> list[Piece]:
+    "The star imports of which nobody knows yet what they bind."
+    return [p for p in pieces if p.source.startswith('from ') and p.source.endswith(' import *') and not p.names.defines]
 
 # %% ../nbs/05c_course.ipynb #c71c3b9d
 def read_work(
@@ -933,6 +1002,7 @@ def work_of(
 ) -> Work:
     "What a student's notebook holds, cell by cell."
     about, own, given, broken = notebook['metadata']['lgm_course'], [], [], {}
+    importlib.import_module(f"lgm_nbdev.{about['module']}")  # first: what it loads may be asked for its names, student's files may not
     for i, cell in enumerate(notebook['cells']):
         source = ''.join(cell['source'])
         if cell['cell_type'] == 'code':
@@ -940,7 +1010,8 @@ def work_of(
                 (given if _digest(source) in about['given'] else own).extend(statements(i, code_of(source)))
             except SyntaxError as error:
                 broken[i] = f'{error.msg}, line {error.lineno} of the cell\n{source}'
-    return Work(path, about, tuple(own), tuple(given), broken)
+    made = {name for p in own + given if not _is_import(p) for name in p.names.defines}
+    return Work(path, about, _with_changes(own, made), _with_changes(given, made), broken)
 
 # %% ../nbs/05c_course.ipynb #ac617a16
 def _check_about(path: Path, about: dict):
@@ -959,17 +1030,18 @@ def written_for(
 ) -> list[str]:  # sources to run, in order; the last binds the name; [] where nothing does
     "The student's version of an exercise with what it rests on."
     others = {e['name'] for e in work.about['exercises']} - {name}
-    own = [p for p in work.given if name in p.names.defines and p.source.startswith(('def ', 'class '))]
-    own += [p for p in work.own if name in p.names.defines and not p.source.startswith(('import ', 'from '))]
-    if not own:
+    stubs = [p for p in work.given if name in p.names.defines and p.source.startswith(('def ', 'class '))]
+    versions = stubs + [p for p in work.own if name in p.names.defines and not _is_import(p)]
+    if not versions:
         return []
-    target = own[-1]
-    mine = [p for p in work.own if p is not target and not p.names.defines & {name, *others}] + [target]
+    target = versions[-1]  # it may rest on those before it: `old = f`, `f = traced(f)`
+    mine = [p for p in [*stubs, *work.own] if p is not target and not p.names.defines & others and (p in versions or name not in p.names.defines)] + [target]
     library = set(vars(importlib.import_module(f"lgm_nbdev.{work.about['module']}"))) | others
     run, missing = needed_pieces(mine, [target], library)
     wanted = Piece(-1, '', Names(frozenset(), frozenset(missing), frozenset()))
     given = [p for p in work.given if not p.names.defines & {name, *others}] + [wanted]
-    return [p.source for p in needed_pieces(given, [wanted], library)[0] if p is not wanted] + [p.source for p in run]
+    stars = [f'try:\n    {p.source}\nexcept Exception: pass' for p in _stars((*work.given, *work.own))]
+    return stars + [p.source for p in needed_pieces(given, [wanted], library)[0] if p is not wanted] + [p.source for p in run]
 
 # %% ../nbs/05c_course.ipynb #f6e07ba0
 @dataclass(frozen=True)
@@ -1014,11 +1086,12 @@ def _explain(name: str, error: BaseException, sources: dict[str, str], mine) -> 
         return 'not started', ''
     said = _compared(error) or ' '.join(str(error).split())
     text = f"{type(error).__name__}{': ' if said else ''}{said if len(said) < 300 else said[:297] + '...'}"
-    if isinstance(error, (AttributeError, TypeError)) and "'NoneType'" in said:
+    if isinstance(error, (AttributeError, TypeError)) and 'NoneType' in said:
         text += ' (None is what a function gives that does not return anything)'
-    if isinstance(error, ModuleNotFoundError):
-        text += ": it comes with the dev extras, pip install 'lgm_nbdev[dev]'"
     places = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__) if f.filename in sources]
+    if isinstance(error, ModuleNotFoundError) and places:
+        text += (': put helper functions into a cell of the notebook; a package must be installed where lgm_check runs' if places[-1][0].startswith('<written')
+                 else ": it comes with the dev extras, pip install 'lgm_nbdev[dev]'")
     for kind, where in (('<written', 'your line'), ('<check', 'line of the check')):
         own = [(label, line) for label, line in places if label.startswith(kind)]
         if own:
@@ -1053,12 +1126,12 @@ def judge_work(
     limit: float = 60.,  # seconds for one exercise
 ) -> list[Verdict]:
     "The verdict about every exercise of a starter, in the order of the chapter."
-    jobs = [_job(work, e) for e in work.about['exercises']]
+    jobs, beside = [_job(work, e) for e in work.about['exercises']], [str(Path(work.path).resolve().parent)] if work.path else []
     verdicts, waiting = {j['name']: j['verdict'] for j in jobs if 'verdict' in j}, [j for j in jobs if 'verdict' not in j]
     while waiting:
         done = 0
-        for job, answer in zip(waiting, _answers(waiting, limit)):
-            verdicts[job['name']] = answer
+        for job, answer in zip(waiting, _answers(waiting, limit, beside)):
+            verdicts[job['name']] = _with_reason(work, *answer)
             done += 1
         waiting = waiting[done:]
     return [Verdict(e['name'], e['points'], *verdicts[e['name']]) for e in work.about['exercises']]
@@ -1067,18 +1140,33 @@ def judge_work(
 def _job(work: Work, exercise: dict) -> dict:
     "What the other process has to run for an exercise, or the verdict where nothing can be run."
     name = exercise['name']
-    broken = next((text for text in work.broken.values() if re.search(rf'^\s*(def|class)\s+{name}\b', text, re.M)), None)
-    if broken:
-        return {'name': name, 'verdict': ('failed', f'the cell of {name} is no Python: {broken.splitlines()[0]}')}
+    if broken := _broken_cell(work, name):
+        return {'name': name, 'verdict': ('failed', broken)}
     if not (written := written_for(work, name)):
         return {'name': name, 'verdict': ('failed', f'no cell defines {name} any more. Copy its cell from a new starter of {work.about["chapter"]}.')}
     return {'name': name, 'module': work.about['module'], 'written': written, 'program': exercise['program']}
 
+
+def _broken_cell(work: Work, name: str) -> str:
+    "The complaint about a cell that defines a name and is no Python; '' where there is none."
+    found = next((text for text in work.broken.values() if re.search(rf'^\s*(def|class)\s+{name}\b', text, re.M)), None)
+    return f'the cell of {name} is no Python: {found.splitlines()[0]}' if found else ''
+
+
+def _with_reason(work: Work, state: str, message: str) -> tuple[str, str]:
+    "A verdict; where a name was missing, with the cell that is no Python, or the star imports, that should have bound it."
+    lost = re.match(r"NameError: name '(\w+)' is not defined", message)
+    if lost and (broken := _broken_cell(work, lost[1])):
+        message += f'  [{broken}]'
+    elif lost and (stars := _stars(work.own)):
+        message += f"  [it may have been meant to come from: {', '.join(p.source for p in stars)}. Put helper functions into a cell of the notebook]"
+    return state, message
+
 # %% ../nbs/05c_course.ipynb #1f63ea44
-def _answers(jobs: list[dict], limit: float) -> Iterator[tuple[str, str]]:
-    "The verdicts of one process, job by job; ends after the first job that it did not survive."
+def _answers(jobs: list[dict], limit: float, beside: Iterable[str] = ()) -> Iterator[tuple[str, str]]:
+    "The verdicts of one process, job by job; ends after the first job that it did not survive. Files in the folders `beside` can be imported."
     command = [sys.executable, '-c', 'from lgm_nbdev.course import _work; _work()']
-    environment = os.environ | {'MPLBACKEND': 'Agg', 'PYTHONPATH': os.pathsep.join([str(Path(lgm_nbdev.__file__).parent.parent), *sys.path[1:]])}
+    environment = os.environ | {'MPLBACKEND': 'Agg', 'PYTHONPATH': os.pathsep.join([str(Path(lgm_nbdev.__file__).parent.parent), *sys.path[1:], *beside])}
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
     lines = queue.Queue()
     threading.Thread(target=lambda: [lines.put(line) for line in process.stdout] and lines.put('') or lines.put(''), daemon=True).start()
@@ -1146,11 +1234,6 @@ def refused_beside(
     return said
 
 # %% ../nbs/05c_course.ipynb #c8fb67fa
-def _name(node: ast.AST) -> str:
-    "The name a node is, or ''."
-    return node.id if isinstance(node, ast.Name) else ''
-
-
 def _listening(check: Callable, right, place: int, said: list[str], steps: list[Step]) -> Callable:
     "A check that notes what it says of anything but the right solution at its place."
     sources = {f'<check {i}>': step.source for i, step in enumerate(steps)}
@@ -1176,7 +1259,7 @@ def visible_cells(
     sys.modules['student'] = space
     checks = [check_cell(chapter, i) for i in exercise.checks]
     together = [e for e in chapter.exercises if set(e.checks) & set(exercise.checks)]  # one check cell may judge several
-    sources = ['from lgm_nbdev.{0} import *\nfrom lgm_nbdev.course import Yours\nyours = Yours("{0}", globals())'.format(chapter.module)]
+    sources = [f'from lgm_nbdev.{chapter.module} import *', _setup(chapter)]
     sources += [exercise_cell(chapter, i, make) for i in sorted({e.cell for e in together})]
     vars(space).update({k: v for k, v in vars(chapter.library()).items() if not k.startswith('__')})
     try:
