@@ -558,7 +558,7 @@ FACES_VERSION = 1  # raised whenever a pixel of any face changes: caches and rec
 
 # %% ../nbs/00e_toyfaces.ipynb #eb6d53d6
 def draw_faces(
-    attributes: Tensor,  # (N, 22), columns FACE_COLUMNS, on the CPU, where the bytes of a face are always the same
+    attributes: Tensor,  # (N, 22), columns FACE_COLUMNS, on the CPU, where a face never depends on the others
     size: int = 64,  # height and width, 8 or more
     chunk: int = 32,  # faces at a time, which bounds the memory and stays in the processor's cache; the pictures do not depend on it
     painters: tuple[Callable[[Face], None], ...] = PAINTERS,  # the layers, from back to front
