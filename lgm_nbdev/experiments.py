@@ -1062,8 +1062,7 @@ def check_value(
     usual,  # what the field is by default; None: nothing is known of it
 ):  # the value
     "The value, if it is of the kind that the field has by default. Raises `ValueError`."
-    kinds = [(bool, bool, 'true or false'), (int, (int, float), 'a number'), (float, (int, float), 'a number'),
-             (tuple, list, 'a list in JSON, such as [8, 16]'), (Mapping, Mapping, """a dictionary in JSON, such as '{"filters": [16, 32]}'""")]
+    kinds = [(bool, bool, 'true or false'), ((int, float), (int, float), 'a number'), (tuple, list, 'a list in JSON, such as [8, 16]'), (Mapping, Mapping, """a dictionary in JSON, such as '{"filters": [16, 32]}'""")]
     for kind, accepted, words in kinds:
         if isinstance(usual, kind):
             if value is not None and not isinstance(value, accepted) or isinstance(value, bool) and kind is not bool:

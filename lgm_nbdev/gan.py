@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['NOISES', 'OUTPUTS', 'ARCHITECTURES', 'COLLAPSE', 'UPDATES', 'standard_normal', 'uniform_noise', 'mixed_noise',
-           'Output', 'output_for', 'as_float', 'Generator', 'minibatch_std', 'SDLayer', 'Discriminator',
-           'autocast_unless', 'BlockChain', 'logit_head', 'hidden_layers', 'mlp_generator', 'mlp_discriminator',
-           'DCGANGenerator', 'dcgan_discriminator', 'dcgan_weights', 'resnet_discriminator', 'Architecture', 'GAN',
-           'gan_config', 'build_gan', 'propagate_losses', 'feature_matching_loss', 'GANTrainer', 'split_parameters',
-           'two_rates', 'check_gan_settings', 'cond_for', 'instance_noise', 'Verdict', 'judge_together',
-           'gradient_ratio', 'mixes_examples', 'ratio_exists', 'choose_update', 'spread', 'AlternatingGANTrainer',
-           'update_cost', 'ModeCount', 'count_modes']
+           'Output', 'output_for', 'Generator', 'minibatch_std', 'SDLayer', 'Discriminator', 'autocast_unless',
+           'BlockChain', 'logit_head', 'hidden_layers', 'mlp_generator', 'mlp_discriminator', 'DCGANGenerator',
+           'dcgan_discriminator', 'dcgan_weights', 'resnet_discriminator', 'Architecture', 'GAN', 'gan_config',
+           'build_gan', 'propagate_losses', 'feature_matching_loss', 'GANTrainer', 'split_parameters', 'two_rates',
+           'check_gan_settings', 'cond_for', 'instance_noise', 'Verdict', 'judge_together', 'gradient_ratio',
+           'mixes_examples', 'ratio_exists', 'choose_update', 'spread', 'AlternatingGANTrainer', 'update_cost',
+           'ModeCount', 'count_modes']
 
 # %% ../nbs/02_gan.ipynb #f83e1bdc
 import copy
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from .data import SIGNED, UNIT, RangeError, ValueRange, to_unit_images, x_of
 from .layers import (ACTIVATIONS, FlattenLinear, TransposedConv, VectorRoot, apply_spectral_norm, check_cond, check_image_shape,
                               check_positive, choose, count_multiply_adds, image_to_vector_net, level_sizes, vector_to_image_net)
+from .likelihoods import full_precision
 from .objectives import check_critic, check_smoothing, get_objective, get_regularizer
 from .training import (CheckpointError, NonFiniteLossError, TrainerBase, TrainerConfig, eval_mode, make_optimizer, resolve_device,
                                 seeded)
@@ -67,13 +68,6 @@ def output_for(
     "The key of `OUTPUTS` whose values fill this range; 'identity' for vectors and for every other range."
     return next((name for name, output in OUTPUTS.items() if output.value_range == value_range), 'identity')
 
-# %% ../nbs/02_gan.ipynb #624e80ef
-def as_float(
-    x: Tensor  # any shape
-) -> Tensor:
-    "x in float32, or in float64 where it is float64: what leaves a network under autocast has two to three digits."
-    return x if x.dtype == torch.float64 else x.float()
-
 # %% ../nbs/02_gan.ipynb #0c39cb7e
 class Generator(nn.Module):
     "z -> images (or vectors): a network, its noise, its output activation. ValueError for an unknown output or noise, or a latent size below 1."
@@ -91,7 +85,7 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         "(B, C, H, W) images in the model's range, or (B, D) vectors, in float32 or float64."
-        return self.activation(as_float(self.net(z) if cond is None else self.net(z, cond)))
+        return self.activation(full_precision(self.net(z) if cond is None else self.net(z, cond)))
 
 # %% ../nbs/02_gan.ipynb #8aed24fa
 @patch
@@ -127,7 +121,7 @@ class SDLayer(nn.Module):
         if self.groups < 1 or len(x) % self.groups:
             raise ValueError(f'A batch of {len(x)} does not fall into {self.groups} equal groups: give the discriminator as many fake as real '
                              'examples, or call it for each part alone.')
-        std = minibatch_std(as_float(x), self.groups).to(x.dtype)
+        std = minibatch_std(full_precision(x), self.groups).to(x.dtype)
         return torch.cat([x, std.view(-1, *[1]*(x.ndim - 1)).expand(-1, 1, *x.shape[2:])], 1)
 
 # %% ../nbs/02_gan.ipynb #4a7c6bd9
@@ -156,7 +150,7 @@ class Discriminator(nn.Module):
         if logits.numel() != len(x):
             raise ValueError(f'The discriminator\'s network gave shape {tuple(logits.shape)} for a batch of {len(x)}; it needs one number per '
                              'example, (B, 1). Build it with out_features=1.')
-        return as_float(logits).reshape(len(x)), features
+        return full_precision(logits).reshape(len(x)), features
 
 # %% ../nbs/02_gan.ipynb #8a2c7782
 def autocast_unless(
@@ -421,7 +415,7 @@ def feature_matching_loss(
 ) -> Tensor:
     "0-dimensional: squared difference of the batch means, summed over blocks; data's features are constants (Salimans 2016, sec. 3.1, for one layer)."
     reduce = choose('feature matching', reduction, {'sum': torch.sum, 'mean': torch.mean})
-    gaps = [as_float(f).mean(0) - as_float(r.detach()).mean(0) for r, f in zip(real, fake, strict=True)]
+    gaps = [full_precision(f).mean(0) - full_precision(r.detach()).mean(0) for r, f in zip(real, fake, strict=True)]
     return sum(reduce(gap.square()) for gap in gaps)
 
 # %% ../nbs/02_gan.ipynb #0b4b30a7
@@ -747,7 +741,7 @@ def spread(
     x: Tensor  # (B, ...) examples
 ) -> Tensor:
     "0-dimensional: standard deviation over the batch, mean over dimensions."
-    return as_float(x.detach()).std(0, correction=0).mean()
+    return full_precision(x.detach()).std(0, correction=0).mean()
 
 # %% ../nbs/02_gan.ipynb #ca304348
 @patch
